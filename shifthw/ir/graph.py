@@ -1,0 +1,115 @@
+"""The integer graph: a closed set of operations on integer tensors, immutable, in topological order.
+
+Arithmetic is exact. Only `Requantize` loses bits, and it is the only place where rounding and
+saturation are defined.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from .types import ShiftWeight, TensorType
+
+
+class Rounding(Enum):
+    """How Requantize drops the fraction: toward minus infinity, or to nearest with halves up."""
+
+    FLOOR = "floor"
+    HALF_UP = "half_up"
+
+
+@dataclass(frozen=True)
+class Input:
+    """The images of the network: no inputs."""
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftConv2d:
+    """acc[o,y,x] = sum w[o,i,ky,kx] * in[g(o)+i, y*sy - top + ky*dy, x*sx - left + kx*dx]; outside is 0.
+
+    padding is (top, left, bottom, right); the output is an accumulator (exact, wide).
+    """
+
+    weight: ShiftWeight
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class SumPool2d:
+    """acc[c,y,x] = sum of a window, outside counts 0. The mean's division is in the Requantize behind it."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class MaxPool2d:
+    """out[c,y,x] = maximum of a window; positions outside the map never win."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Requantize:
+    """y[c] = clamp((sum_k multiplier[k][c] * in_k[c] + bias[c] + half) >> shift, lo, hi).
+
+    half = 2**(shift-1) for Rounding.HALF_UP with shift > 0, else 0; `>>` rounds toward minus infinity.
+    One input: accumulator (or activation) to activation. Two inputs of one shape: residual add,
+    summed before the one rounding.
+
+    multiplier  one int64[channels] per input;  |m| < 2**31
+    bias        int64[channels]
+    shift       0..47;  lo <= hi inside the output's dtype
+    """
+
+    multiplier: tuple[np.ndarray, ...]
+    bias: np.ndarray
+    shift: int
+    lo: int
+    hi: int
+    rounding: Rounding = Rounding.HALF_UP
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """(C, H, W) to (C*H*W, 1, 1), channel-major as torch.flatten does."""
+
+
+Op = Input | ShiftConv2d | SumPool2d | MaxPool2d | Requantize | Flatten
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One operation. `name` is unique and, where there is one, the layer's path in the user's model."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+    output: TensorType
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Nodes in topological order; the first is the only Input, `outputs` names the results (activations)."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    metadata: dict[str, object] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def consumers(self, name: str) -> tuple[Node, ...]:
+        """The nodes that read the tensor `name`."""
+        return tuple(node for node in self.nodes if name in node.inputs)
