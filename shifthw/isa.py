@@ -47,7 +47,7 @@ class Section(IntEnum):
     END = 255
 
 
-PER_INSTRUCTION_CYCLES = 4
+PER_INSTRUCTION_CYCLES = 3
 """Cycles from an instruction's last step to the next instruction's first, its `delay` not counted."""
 
 
