@@ -1,6 +1,6 @@
 """The writer: results of a tile, and loaded images, into the feature memory."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,6 +20,13 @@ def token_layout(config: ArrayConfig) -> data.StructLayout:
         "stride_x": stride,
         "lanes": data.ArrayLayout(lane, config.pixels),
     })
+
+
+def select(values, index):
+    """values[index] as a tree of 2:1 multiplexers, which maps to LUTs better than a table does."""
+    for k in range(len(index)):
+        values = [Mux(index[k], odd, even) for even, odd in zip(values[::2], values[1::2], strict=True)]
+    return values[0]
 
 
 class Writer(wiring.Component):
@@ -138,9 +145,9 @@ class Writer(wiring.Component):
             source = Signal(c.pixel_bits, name=f"source{bank}")
             for k in range(c.pixel_bits):
                 m.d.comb += source[k].eq(Cat(hits[p] for p in range(c.pixels) if p >> k & 1).any())
-            row = Array([token.lanes[p].index[c.pixel_bits:] for p in range(c.pixels)])[source]
+            row = select([token.lanes[p].index[c.pixel_bits:] for p in range(c.pixels)], source)
             m.d.sync += address.word_select(bank, c.row_bits).eq(Mux(active, plane_row + row, self.load_row))
-            picked = [Array([held[p][n] for p in range(c.pixels)])[source] for n in range(held_lanes)]
+            picked = [select([held[p][n] for p in range(c.pixels)], source) for n in range(held_lanes)]
             for i in range(c.simd):
                 m.d.sync += [
                     written[i][bank].eq(Mux(active, picked[i % held_lanes], self._load_data(bank, i))),
