@@ -1,0 +1,79 @@
+"""Runs a job on a simulator, from Python."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import cocotb_tools.config
+
+from .build import Engine
+from .job import Job, JobResult, SimulationFailed, batches_done
+from .toolchain import find_shared_libpython
+
+POLL_SECONDS = 0.1
+
+Progress = Callable[[int], None]
+"""Called with the number of batches that are done."""
+
+
+def run_job(executable: Path, engine: Engine, job: Job, progress: Progress | None = None) -> JobResult:
+    """Runs `job` on a simulator that build_simulator made for `engine`.
+
+    SimulationFailed if the engine reports an error, leaves its buffers or does not finish in job.max_cycles.
+    """
+    with tempfile.TemporaryDirectory(prefix="shifthw-job-") as scratch:
+        folder = Path(scratch)
+        job.write(folder)
+        argument = f"+job={folder}" if engine is Engine.COCOTB else str(folder)
+        environment = _cocotb_environment() if engine is Engine.COCOTB else None
+        log = folder / "log.txt"
+        with log.open("w") as output:
+            process = subprocess.Popen([str(executable), argument], cwd=folder, env=environment, stdout=output,
+                                       stderr=subprocess.STDOUT)
+            try:
+                _watch(process, folder, progress or (lambda done: None))
+            finally:
+                process.kill()
+                process.wait()
+        try:
+            return JobResult.read(folder)
+        except SimulationFailed as error:
+            raise SimulationFailed(str(error) + _last_error(log.read_text(errors="replace"))) from None
+
+
+def _watch(process: subprocess.Popen[bytes], folder: Path, progress: Progress) -> None:
+    shown = 0
+    while True:
+        try:
+            process.wait(POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            shown = max(shown, batches_done(folder))    # a file that is just being rewritten reads as 0
+            progress(shown)
+        else:
+            return
+
+
+def _last_error(log: str) -> str:
+    """The line that tells why a simulator died without a result: the last that names an error."""
+    lines = [line.strip() for line in log.splitlines() if "rror" in line]
+    return f" ({lines[-1]})" if lines else ""
+
+
+def _cocotb_environment() -> dict[str, str]:
+    """What cocotb's libraries read when the simulator loads them, as its own runner sets it."""
+    interpreter = ";".join([str(find_shared_libpython()), cocotb_tools.config.pygpi_entry_point()])
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COCOTB_")}
+    return inherited | {
+        "GPI_USERS": interpreter,
+        "PYGPI_PYTHON_BIN": sys.executable,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "COCOTB_TOPLEVEL": "",
+        "COCOTB_TEST_MODULES": "shifthw.sim.bench",
+        "TOPLEVEL_LANG": "verilog",
+        "COCOTB_TRUST_INERTIAL_WRITES": "1",
+        "COCOTB_LOG_LEVEL": "WARNING",
+        "COCOTB_ANSI_OUTPUT": "0",
+    }
