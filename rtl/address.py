@@ -32,22 +32,27 @@ class LaneAddress(SharedComponent):
 
     Members
     -------
-    step : In(step_lane_bits)
-    row : In(row_bits)
+    step : In(config.step_lane_bits)
+    row : In(config.row_bits)
     direct : In(1)
-    x, y : In(pixels * coordinate_bits), pixel lane 0 lowest
-    rotation : Out(pixel_bits)
-    mask : Out(pixels)
-    address : Out(pixels * row_bits), bank 0 lowest
+    x : In(config.pixels * config.coordinate_bits)
+    y : In(config.pixels * config.coordinate_bits)
+    rotation : Out(config.pixel_bits)
+    mask : Out(config.pixels)
+    address : Out(config.pixels * config.row_bits)
     """
 
     def __init__(self, *, config: ArrayConfig) -> None:
         self.config = config
-        lanes, c = config.pixels, config.coordinate_bits
         super().__init__({
-            "step": In(config.step_lane_bits), "row": In(config.row_bits), "direct": In(1),
-            "x": In(lanes * c), "y": In(lanes * c),
-            "rotation": Out(config.pixel_bits), "mask": Out(lanes), "address": Out(lanes * config.row_bits),
+            "step": In(config.step_lane_bits),
+            "row": In(config.row_bits),
+            "direct": In(1),
+            "x": In(config.pixels * config.coordinate_bits),
+            "y": In(config.pixels * config.coordinate_bits),
+            "rotation": Out(config.pixel_bits),
+            "mask": Out(config.pixels),
+            "address": Out(config.pixels * config.row_bits),
         })
 
     @property
@@ -91,7 +96,8 @@ class AddressGenerator(wiring.Component):
     """One LaneAddress per channel lane, behind one register for the step memory's read.
 
     Latencies from the step: the step word must arrive with latency 1; `address` 3
-    (ArrayConfig.address_latency), `rotation` and `mask` 2.
+    (ArrayConfig.address_latency), `rotation` and `mask` 2. In mask and address the pixel lane or bank
+    is fastest.
 
     Parameters
     ----------
@@ -100,25 +106,28 @@ class AddressGenerator(wiring.Component):
 
     Members
     -------
-    row : In(row_bits)
+    row : In(config.row_bits)
     direct : In(1)
-    x, y : In(pixels * coordinate_bits)
-    step_word : In(step_word_bits), one cycle later than the others
-    rotation : Out(simd * pixel_bits)
-    mask : Out(simd * pixels), pixel lane fastest
-    address : Out(simd * pixels * row_bits), bank fastest
+    x : In(config.pixels * config.coordinate_bits)
+    y : In(config.pixels * config.coordinate_bits)
+    step_word : In(config.step_word_bits)
+    rotation : Out(config.simd * config.pixel_bits)
+    mask : Out(config.simd * config.pixels)
+    address : Out(config.simd * config.pixels * config.row_bits)
     """
 
     def __init__(self, *, config: ArrayConfig, library: ModuleLibrary | None = None) -> None:
         self.config = config
         self.library = library
-        lanes, simd = config.pixels, config.simd
         super().__init__({
-            "row": In(config.row_bits), "direct": In(1),
-            "x": In(lanes * config.coordinate_bits), "y": In(lanes * config.coordinate_bits),
+            "row": In(config.row_bits),
+            "direct": In(1),
+            "x": In(config.pixels * config.coordinate_bits),
+            "y": In(config.pixels * config.coordinate_bits),
             "step_word": In(config.step_word_bits),
-            "rotation": Out(simd * config.pixel_bits), "mask": Out(simd * lanes),
-            "address": Out(simd * lanes * config.row_bits),
+            "rotation": Out(config.simd * config.pixel_bits),
+            "mask": Out(config.simd * config.pixels),
+            "address": Out(config.simd * config.pixels * config.row_bits),
         })
 
     @property

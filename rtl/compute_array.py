@@ -17,7 +17,8 @@ class ComputeArray(wiring.Component):
 
     The weights are shared by all images and pixel lanes. Free running, a step per cycle. `u` is taken
     with the decoded weights: `codes` one cycle before `u`; the accumulators' controls and `start`
-    dot_latency cycles after `u`; acc one cycle later.
+    dot_latency cycles after `u`; acc one cycle later. Vectors, fastest last: u [channel lane][pixel lane]
+    [image], acc [output lane][image][pixel lane].
 
     Parameters
     ----------
@@ -26,20 +27,26 @@ class ComputeArray(wiring.Component):
 
     Members
     -------
-    codes : In(weight_word_bits)
-    u : In(simd * pixels * images * activation_bits), image fastest, then pixel lane
-    start : In(start_word_bits)
-    enable, first, reduce : In(1)
-    acc : Out(images * pixels * pe * accumulator_bits), pixel lane fastest, then image, then output lane
+    codes : In(config.weight_word_bits)
+    u : In(config.simd * config.pixels * config.images * config.activation_bits)
+    start : In(config.start_word_bits)
+    enable : In(1)
+    first : In(1)
+    reduce : In(1)
+    acc : Out(config.pe * config.images * config.pixels * config.accumulator_bits)
     """
 
     def __init__(self, *, config: ArrayConfig, library: ModuleLibrary | None = None) -> None:
         self.config = c = config
         self.library = library
         super().__init__({
-            "codes": In(c.weight_word_bits), "u": In(c.simd * c.pixels * c.images * c.activation_bits),
-            "start": In(c.start_word_bits), "enable": In(1), "first": In(1), "reduce": In(1),
-            "acc": Out(c.images * c.pixels * c.pe * c.accumulator_bits),
+            "codes": In(c.weight_word_bits),
+            "u": In(c.simd * c.pixels * c.images * c.activation_bits),
+            "start": In(c.start_word_bits),
+            "enable": In(1),
+            "first": In(1),
+            "reduce": In(1),
+            "acc": Out(c.pe * c.images * c.pixels * c.accumulator_bits),
         })
 
     @property

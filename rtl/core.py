@@ -26,6 +26,10 @@ from .writer import Writer, token_layout
 class Core(wiring.Component):
     """Runs a program on the feature memory. Timing and arithmetic: docs/architecture.md.
 
+    program_*: write bus of the program memories, the enable one-hot by isa.Section. run to load_busy: see
+    Sequencer. load_valid to write_data: rows from the input loader, see Writer. store_valid (pulse) gives a
+    row [image][pixel lane][channel lane]; it only comes after store_ready.
+
     Parameters
     ----------
     config : ArrayConfig
@@ -33,32 +37,61 @@ class Core(wiring.Component):
 
     Members
     -------
-    program_enable : In(number of sections), one-hot: write enable of a program memory
+    program_enable : In(5)
     program_address : In(24)
     program_column : In(16)
-    program_data : In(axi_data_bits)
-    run, abort : In(1); batches : In(32); running, stalled, batch_end, done, illegal : Out(1): see Sequencer
-    load_start : Out(1); load_row, load_rows_last : Out(row_bits); load_busy : In(1): see Sequencer
-    load_valid : In(1); load_ready : Out(1); write_row : In(row_bits); write_image : In;
-    write_data : In(pixels * input_channels * activation_bits): rows from the input loader, see Writer
-    store_valid : Out(1), pulse
-    store_data : Out(images * output_pixels * simd * activation_bits), [image][pixel lane][channel lane]
-    store_ready, store_busy : In(1)
+    program_data : In(config.axi_data_bits)
+    run : In(1)
+    abort : In(1)
+    batches : In(32)
+    running : Out(1)
+    stalled : Out(1)
+    batch_end : Out(1)
+    done : Out(1)
+    illegal : Out(1)
+    load_start : Out(1)
+    load_row : Out(config.row_bits)
+    load_rows_last : Out(config.row_bits)
+    load_busy : In(1)
+    load_valid : In(1)
+    load_ready : Out(1)
+    write_row : In(config.row_bits)
+    write_image : In(bits_for(config.images))
+    write_data : In(config.pixels * config.input_channels * config.activation_bits)
+    store_valid : Out(1)
+    store_ready : In(1)
+    store_busy : In(1)
+    store_data : Out(config.images * config.output_pixels * config.simd * config.activation_bits)
     """
 
     def __init__(self, *, config: ArrayConfig, library: ModuleLibrary | None = None) -> None:
         self.config = c = config
         self.library = library
         super().__init__({
-            "program_enable": In(5), "program_address": In(24), "program_column": In(16),
+            "program_enable": In(5),
+            "program_address": In(24),
+            "program_column": In(16),
             "program_data": In(c.axi_data_bits),
-            "run": In(1), "abort": In(1), "batches": In(32),
-            "running": Out(1), "stalled": Out(1), "batch_end": Out(1), "done": Out(1), "illegal": Out(1),
-            "load_start": Out(1), "load_row": Out(c.row_bits), "load_rows_last": Out(c.row_bits), "load_busy": In(1),
-            "load_valid": In(1), "load_ready": Out(1), "write_row": In(c.row_bits),
+            "run": In(1),
+            "abort": In(1),
+            "batches": In(32),
+            "running": Out(1),
+            "stalled": Out(1),
+            "batch_end": Out(1),
+            "done": Out(1),
+            "illegal": Out(1),
+            "load_start": Out(1),
+            "load_row": Out(c.row_bits),
+            "load_rows_last": Out(c.row_bits),
+            "load_busy": In(1),
+            "load_valid": In(1),
+            "load_ready": Out(1),
+            "write_row": In(c.row_bits),
             "write_image": In(bits_for(c.images)),
             "write_data": In(c.pixels * c.input_channels * c.activation_bits),
-            "store_valid": Out(1), "store_ready": In(1), "store_busy": In(1),
+            "store_valid": Out(1),
+            "store_ready": In(1),
+            "store_busy": In(1),
             "store_data": Out(c.images * c.output_pixels * c.simd * c.activation_bits),
         })
 

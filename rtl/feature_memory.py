@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from shifthw.arch import ArrayConfig
+from shifthw.arch import ArrayConfig, bits_for
 
 from .module_library import ModuleLibrary, SharedComponent, place
 
@@ -14,7 +14,7 @@ class FeatureBank(SharedComponent):
     """A memory of `depth` words of images*width bits, one read and one write port.
 
     read_data = memory[read_address], latency 2 (memory and output register); a write is seen by
-    reads whose address comes in a later cycle. One write enable per image.
+    reads whose address comes in a later cycle. One write enable per image; image 0 is lowest.
 
     Parameters
     ----------
@@ -24,8 +24,9 @@ class FeatureBank(SharedComponent):
 
     Members
     -------
-    read_address, write_address : In(address bits)
-    read_data : Out(images * width), image 0 lowest
+    read_address : In(address_bits)
+    read_data : Out(images * width)
+    write_address : In(address_bits)
     write_data : In(images * width)
     write_enable : In(images)
     """
@@ -34,10 +35,13 @@ class FeatureBank(SharedComponent):
         self.width = width
         self.images = images
         self.depth = depth
-        address = max(1, (depth - 1).bit_length())
+        self.address_bits = bits_for(depth)
         super().__init__({
-            "read_address": In(address), "read_data": Out(images * width),
-            "write_address": In(address), "write_data": In(images * width), "write_enable": In(images),
+            "read_address": In(self.address_bits),
+            "read_data": Out(images * width),
+            "write_address": In(self.address_bits),
+            "write_data": In(images * width),
+            "write_enable": In(images),
         })
 
     @property
@@ -78,23 +82,26 @@ class FeatureMemory(wiring.Component):
 
     Members
     -------
-    read_address : In(simd * pixels * row_bits)
-    read_data : Out(simd * pixels * images * activation_bits)
-    write_address : In(pixels * row_bits)
-    write_data : In(simd * pixels * images * activation_bits)
-    write_enable : In(simd * pixels)
-    write_images : In(images)
+    read_address : In(banks * config.row_bits)
+    read_data : Out(banks * word)
+    write_address : In(config.pixels * config.row_bits)
+    write_data : In(banks * word)
+    write_enable : In(banks)
+    write_images : In(config.images)
     """
 
     def __init__(self, *, config: ArrayConfig, library: ModuleLibrary | None = None) -> None:
         self.config = config
         self.library = library
-        banks = config.simd * config.pixels
+        self.banks = config.simd * config.pixels
         self.word = config.images * config.activation_bits
         super().__init__({
-            "read_address": In(banks * config.row_bits), "read_data": Out(banks * self.word),
-            "write_address": In(config.pixels * config.row_bits), "write_data": In(banks * self.word),
-            "write_enable": In(banks), "write_images": In(config.images),
+            "read_address": In(self.banks * config.row_bits),
+            "read_data": Out(self.banks * self.word),
+            "write_address": In(config.pixels * config.row_bits),
+            "write_data": In(self.banks * self.word),
+            "write_enable": In(self.banks),
+            "write_images": In(config.images),
         })
 
     @property

@@ -23,7 +23,7 @@ class LanePosition(wiring.Component):
         yb', yr' = carry(yb + yb[wrap], yr + yr[wrap], stride_y, out_pitch)
         carry(q, r, s, unit) = (q + unit, r - s) if r >= s else (q, r)
 
-    Latency 1; `load` wins over `advance`.
+    `word` is the instruction that runs. Latency 1; `load` wins over `advance`.
 
     Parameters
     ----------
@@ -31,21 +31,27 @@ class LanePosition(wiring.Component):
 
     Members
     -------
-    word : In(instruction width), the instruction that runs
+    word : In(layout.width)
     load : In(1)
     advance : In(1)
-    o : Out(ArrayLayout(position_layout, pixels))
+    o : Out(position_shape)
     """
 
     def __init__(self, *, config: ArrayConfig) -> None:
         self.config = config
         self.layout = InstructionLayout(config)
+        self.position_shape = data.ArrayLayout(position_layout(config), config.pixels)
         super().__init__({
             "word": In(self.layout.width),
             "load": In(1),
             "advance": In(1),
-            "o": Out(data.ArrayLayout(position_layout(config), config.pixels)),
+            "o": Out(self.position_shape),
         })
+
+    @property
+    def latency(self) -> int:
+        """load or advance to `o`."""
+        return 1
 
     def elaborate(self, platform):
         m = Module()

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib.wiring import In, Out
 
 from .module_library import SharedComponent
+from .rotate import Rotate
 
 
 class OperandLane(SharedComponent):
@@ -14,7 +15,7 @@ class OperandLane(SharedComponent):
         o[p][b] = zero_point if mask[p] else i[(p + rotation) mod P][b] ^ (flip << (A-1))
         zero_point = mask_high << (A-1)
 
-    Free running, latency 1.
+    Free running, latency 1. In the vectors the image is fastest, then the bank or pixel lane.
 
     Parameters
     ----------
@@ -24,11 +25,12 @@ class OperandLane(SharedComponent):
 
     Members
     -------
-    i : In(pixels * images * width), image fastest, then bank
-    rotation : In(log2(pixels))
+    i : In(pixels * images * width)
+    rotation : In(rotation_bits)
     mask : In(pixels)
-    flip, mask_high : In(1)
-    o : Out(pixels * images * width), image fastest, then pixel lane
+    flip : In(1)
+    mask_high : In(1)
+    o : Out(pixels * images * width)
     """
 
     def __init__(self, *, pixels: int, images: int, width: int) -> None:
@@ -36,10 +38,13 @@ class OperandLane(SharedComponent):
         self.images = images
         self.width = width
         self.rotation_bits = pixels.bit_length() - 1
-        word = pixels * images * width
         super().__init__({
-            "i": In(word), "rotation": In(self.rotation_bits), "mask": In(pixels),
-            "flip": In(1), "mask_high": In(1), "o": Out(word),
+            "i": In(pixels * images * width),
+            "rotation": In(self.rotation_bits),
+            "mask": In(pixels),
+            "flip": In(1),
+            "mask_high": In(1),
+            "o": Out(pixels * images * width),
         })
 
     @property
@@ -62,15 +67,14 @@ class OperandLane(SharedComponent):
     def elaborate(self, platform):
         m = Module()
         word = self.images * self.width
-        words = [self.i.word_select(p, word) for p in range(self.pixels)]
-        for k in range(self.rotation_bits):
-            words = [Mux(self.rotation[k], words[(p + (1 << k)) % self.pixels], words[p]) for p in range(self.pixels)]
+        m.submodules.rotate = rotate = Rotate(lanes=self.pixels, lane_bits=word)
+        m.d.comb += [rotate.i.eq(self.i), rotate.k.eq(self.rotation)]
         flip = Cat(Const(0, self.width - 1), self.flip).replicate(self.images)
         zero_point = Cat(Const(0, self.width - 1), self.mask_high).replicate(self.images)
         operands = []
         for p in range(self.pixels):
             operand = Signal(word, reset_less=True, name=f"operand{p}")
-            m.d.sync += operand.eq(words[p] ^ flip)
+            m.d.sync += operand.eq(rotate.o.word_select(p, word) ^ flip)
             with m.If(self.mask[p]):
                 m.d.sync += operand.eq(zero_point)
             operands.append(operand)

@@ -56,44 +56,63 @@ class Sequencer(wiring.Component):
     PER_INSTRUCTION_CYCLES + delay cycles, then one step per cycle. Cycles spent waiting for the
     loader or the storer raise `stalled`.
 
+    `run` (pulse) starts at instruction 0 for `batches` batches, `abort` goes back to idle. `word` is
+    the instruction at `pc`, one cycle later. `position` is aligned with `step`. load_start, batch_end,
+    done and illegal (unknown opcode; idle again) are pulses; load_row and load_rows_last are valid with
+    load_start. store_ready: the storer can take a row; store_taken (pulse): it took the one on its way.
+
     Parameters
     ----------
     config : ArrayConfig
 
     Members
     -------
-    run : In(1), pulse: start at instruction 0 for `batches` batches
-    abort : In(1), back to idle
+    run : In(1)
+    abort : In(1)
     batches : In(32)
-    pc : Out(instruction address)
-    word : In(instruction width), the instruction at `pc`, one cycle later
-    step : Out(step_layout)
-    position : Out(positions of the pixel lanes), aligned with `step`
-    load_start : Out(1), pulse
-    load_row, load_rows_last : Out(row_bits), valid with load_start
+    pc : Out(bits_for(config.instruction_words))
+    word : In(layout.width)
+    step : Out(step_shape)
+    position : Out(position_shape)
+    load_start : Out(1)
+    load_row : Out(config.row_bits)
+    load_rows_last : Out(config.row_bits)
     load_busy : In(1)
-    store_ready : In(1), the storer can take a row
-    store_taken : In(1), pulse: the storer took a row
+    store_ready : In(1)
+    store_taken : In(1)
     store_busy : In(1)
-    running, stalled : Out(1)
-    batch_end : Out(1), pulse
-    done : Out(1), pulse
-    illegal : Out(1), pulse: unknown opcode; the sequencer is idle again
+    running : Out(1)
+    stalled : Out(1)
+    batch_end : Out(1)
+    done : Out(1)
+    illegal : Out(1)
     """
 
     def __init__(self, *, config: ArrayConfig) -> None:
         self.config = config
         self.layout = InstructionLayout(config)
-        row = config.row_bits
+        self.step_shape = step_layout(config)
+        self.position_shape = data.ArrayLayout(position_layout(config), config.pixels)
         super().__init__({
-            "run": In(1), "abort": In(1), "batches": In(32),
+            "run": In(1),
+            "abort": In(1),
+            "batches": In(32),
             "pc": Out(bits_for(config.instruction_words)),
             "word": In(self.layout.width),
-            "step": Out(step_layout(config)),
-            "position": Out(data.ArrayLayout(position_layout(config), config.pixels)),
-            "load_start": Out(1), "load_row": Out(row), "load_rows_last": Out(row), "load_busy": In(1),
-            "store_ready": In(1), "store_taken": In(1), "store_busy": In(1),
-            "running": Out(1), "stalled": Out(1), "batch_end": Out(1), "done": Out(1), "illegal": Out(1),
+            "step": Out(self.step_shape),
+            "position": Out(self.position_shape),
+            "load_start": Out(1),
+            "load_row": Out(config.row_bits),
+            "load_rows_last": Out(config.row_bits),
+            "load_busy": In(1),
+            "store_ready": In(1),
+            "store_taken": In(1),
+            "store_busy": In(1),
+            "running": Out(1),
+            "stalled": Out(1),
+            "batch_end": Out(1),
+            "done": Out(1),
+            "illegal": Out(1),
         })
 
     def _field(self, name):

@@ -37,40 +37,52 @@ class Writer(wiring.Component):
     pulsed; the first beat is at the memory's port two cycles later. The next tile must not come
     before the beats are over. A loaded row is taken (load_ready) in any cycle without a beat.
 
+    Vectors, fastest last: conv [image][pixel lane][output lane], pool [image][pixel lane][channel lane],
+    load_data [pixel lane][channel], write_data [channel lane][bank][image].
+
     Parameters
     ----------
     config : ArrayConfig
 
     Members
     -------
-    conv : In(images * pixels * pe * activation_bits), [image][pixel lane][output lane]
+    conv : In(words * config.pixels * config.pe)
     conv_done : In(1)
-    conv_token : In(token_layout)
-    pool : In(images * pixels * simd * activation_bits), [image][pixel lane][channel lane]
+    conv_token : In(token_shape)
+    pool : In(words * config.pixels * config.simd)
     pool_done : In(1)
-    pool_token : In(token_layout)
+    pool_token : In(token_shape)
     load_valid : In(1)
     load_ready : Out(1)
-    load_row : In(row_bits)
-    load_image : In(image number)
-    load_data : In(pixels * input_channels * activation_bits), [pixel lane][channel]
-    write_address : Out(pixels * row_bits)
-    write_data : Out(simd * pixels * images * activation_bits), [channel lane][bank][image]
-    write_enable : Out(simd * pixels)
-    write_images : Out(images)
+    load_row : In(config.row_bits)
+    load_image : In(bits_for(config.images))
+    load_data : In(config.pixels * config.input_channels * config.activation_bits)
+    write_address : Out(config.pixels * config.row_bits)
+    write_data : Out(words * config.simd * config.pixels)
+    write_enable : Out(config.simd * config.pixels)
+    write_images : Out(config.images)
     """
 
     def __init__(self, *, config: ArrayConfig) -> None:
         self.config = c = config
-        words = c.images * c.activation_bits
+        self.words = words = c.images * c.activation_bits
+        self.token_shape = token_layout(c)
         super().__init__({
-            "conv": In(words * c.pixels * c.pe), "conv_done": In(1), "conv_token": In(token_layout(c)),
-            "pool": In(words * c.pixels * c.simd), "pool_done": In(1), "pool_token": In(token_layout(c)),
-            "load_valid": In(1), "load_ready": Out(1), "load_row": In(c.row_bits),
+            "conv": In(words * c.pixels * c.pe),
+            "conv_done": In(1),
+            "conv_token": In(self.token_shape),
+            "pool": In(words * c.pixels * c.simd),
+            "pool_done": In(1),
+            "pool_token": In(self.token_shape),
+            "load_valid": In(1),
+            "load_ready": Out(1),
+            "load_row": In(c.row_bits),
             "load_image": In(bits_for(c.images)),
             "load_data": In(c.pixels * c.input_channels * c.activation_bits),
-            "write_address": Out(c.pixels * c.row_bits), "write_data": Out(words * c.simd * c.pixels),
-            "write_enable": Out(c.simd * c.pixels), "write_images": Out(c.images),
+            "write_address": Out(c.pixels * c.row_bits),
+            "write_data": Out(words * c.simd * c.pixels),
+            "write_enable": Out(c.simd * c.pixels),
+            "write_images": Out(c.images),
         })
 
     @property
