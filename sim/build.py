@@ -46,7 +46,7 @@ def build_simulator(
     toolchain = find_toolchain()
     if engine is Engine.COCOTB:
         find_shared_libpython()
-    sources = {name: text for name, text in sorted(files.items())} | _host_sources(engine)
+    sources = dict(sorted(files.items())) | _host_sources(engine)
     command = _options(engine, top)
     folder = cache / f"{engine.value}-{_key(sources, command)}"
     executable = folder / "simulator"
