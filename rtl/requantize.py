@@ -1,0 +1,164 @@
+"""Accumulator to activation."""
+
+import numpy as np
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib.wiring import In, Out
+
+from shifthw.arch import bits_for
+
+from .module_library import SharedComponent
+
+
+class Requantize(SharedComponent):
+    """Scales, adds, shifts and saturates.
+
+    y = clamp((acc*m + r*mr + b) >> shifts[shift_select], lo, hi) mod 2**activation_bits
+
+    The shift floors; no intermediate value can overflow. m and mr are 1 without a multiplier, r is 0
+    without a residual. lo <= hi.
+
+    Free running, an accumulator per cycle. Registers: operand, product (with a multiplier), sum, shift, clamp.
+    Latency 5 cycles with a multiplier, else 4. acc, m, b, r, mr belong to the same cycle; shift_select is taken
+    `shift_stage` cycles and lo, hi are taken `clamp_stage` cycles after them.
+
+    The residual's product is formed a stage early and added to b, so that each product and its addition fit
+    one DSP slice (25x18 bits on 7 series, 27x18 on UltraScale+) and the two slices cascade.
+
+    Parameters
+    ----------
+    activation_bits : int
+        A, bits of y and r.
+    accumulator_bits : int
+        Bits of acc.
+    multiplier_bits : int
+        Bits of m and mr; 0: no multiplier.
+    bias_bits : int
+        Bits of b.
+    shifts : tuple[int, ...]
+        The right shifts to choose from, each 0 or more.
+    residual : bool
+        Whether there are r and mr.
+
+    Members
+    -------
+    acc : In(signed(accumulator_bits))
+    m : In(signed(multiplier_bits)), if multiplier_bits
+    b : In(signed(bias_bits))
+    r : In(activation_bits), if residual
+    mr : In(signed(multiplier_bits)), if residual and multiplier_bits
+    shift_select : In(shift_select_bits)
+    lo : In(signed(activation_bits + 1))
+    hi : In(signed(activation_bits + 1))
+    y : Out(activation_bits)
+    """
+
+    def __init__(self, *, activation_bits: int, accumulator_bits: int, multiplier_bits: int, bias_bits: int,
+                 shifts: tuple[int, ...], residual: bool) -> None:
+        self.activation_bits = activation_bits
+        self.accumulator_bits = accumulator_bits
+        self.multiplier_bits = multiplier_bits
+        self.bias_bits = bias_bits
+        self.shifts = shifts
+        self.residual = residual
+        self.shift_select_bits = bits_for(len(shifts))
+        super().__init__({
+            "acc": In(signed(accumulator_bits)),
+            **({"m": In(signed(multiplier_bits))} if multiplier_bits else {}),
+            "b": In(signed(bias_bits)),
+            **({"r": In(activation_bits)} if residual else {}),
+            **({"mr": In(signed(multiplier_bits))} if residual and multiplier_bits else {}),
+            "shift_select": In(self.shift_select_bits),
+            "lo": In(signed(activation_bits + 1)),
+            "hi": In(signed(activation_bits + 1)),
+            "y": Out(activation_bits),
+        })
+
+    @property
+    def module_name(self) -> str:
+        residual = "_r" if self.residual else ""
+        shifts = "_".join(map(str, self.shifts))
+        return (f"requantize_a{self.activation_bits}_c{self.accumulator_bits}_m{self.multiplier_bits}"
+                f"_b{self.bias_bits}{residual}_s{shifts}")
+
+    @property
+    def latency(self) -> int:
+        """Cycles from `acc` to `y`."""
+        return 5 if self.multiplier_bits else 4
+
+    @property
+    def shift_stage(self) -> int:
+        """Cycles from `acc` to the `shift_select` that applies to it."""
+        return self.latency - 2
+
+    @property
+    def clamp_stage(self) -> int:
+        """Cycles from `acc` to the `lo` and `hi` that apply to it."""
+        return self.latency - 1
+
+    @property
+    def sum_bits(self) -> int:
+        """Bits of the narrowest signed number that holds every sum."""
+        acc, bias = 1 << (self.accumulator_bits - 1), 1 << (self.bias_bits - 1)
+        r = (1 << self.activation_bits) - 1 if self.residual else 0
+        if self.multiplier_bits:
+            m = 1 << (self.multiplier_bits - 1)
+            lowest, highest = -acc * (m - 1) - bias - r * m, acc * m + bias - 1 + r * (m - 1)
+        else:
+            lowest, highest = -acc - bias, acc - 1 + bias - 1 + r
+        return max((-lowest - 1).bit_length(), highest.bit_length()) + 1
+
+    def model(self, acc: np.ndarray, m: np.ndarray | int, b: np.ndarray | int, *, shift: int, lo: int, hi: int,
+              r: np.ndarray | int = 0, mr: int = 1) -> np.ndarray:
+        """Codes 0..2**activation_bits-1 of signed accumulators; integers that broadcast, `shift` in bits."""
+        # Python's integers where 64 bits would not do.
+        wide = np.int64 if self.sum_bits <= 64 else object
+        total = np.asarray(acc, wide) * np.asarray(m, wide) + np.asarray(r, wide) * mr + np.asarray(b, wide)
+        return np.minimum(np.maximum(total >> shift, lo), hi) & ((1 << self.activation_bits) - 1)
+
+    def elaborate(self, platform):
+        m = Module()
+        y = Signal(self.activation_bits, reset_less=True)
+        shifted = self._shift(m, self._sum(m))
+        m.d.sync += y.eq(Mux(shifted < self.lo, self.lo, Mux(shifted > self.hi, self.hi, shifted)))
+        m.d.comb += self.y.eq(y)
+        return m
+
+    def _sum(self, m):
+        """acc*m + r*mr + b."""
+        acc = Signal.like(self.acc, reset_less=True)
+        addend = Signal(signed(self.sum_bits), reset_less=True)
+        total = Signal(signed(self.sum_bits), reset_less=True)
+        m.d.sync += acc.eq(self.acc)
+        if not self.multiplier_bits:
+            m.d.sync += [addend.eq(self.b + self.r if self.residual else self.b), total.eq(acc + addend)]
+            return total
+        factor = Signal.like(self.m, reset_less=True)
+        product = Signal(signed(self.accumulator_bits + self.multiplier_bits), reset_less=True)
+        bias = Signal.like(self.b, reset_less=True)
+        m.d.sync += [
+            factor.eq(self.m),
+            product.eq(acc * factor),
+            bias.eq(self.b),
+            total.eq(product + addend),
+        ]
+        if self.residual:
+            residual = Signal(signed(self.activation_bits + self.multiplier_bits), reset_less=True)
+            m.d.sync += [residual.eq(self.r * self.mr), addend.eq(residual + bias)]
+        else:
+            m.d.sync += addend.eq(bias)
+        return total
+
+    def _shift(self, m, total):
+        """The shifted sum, brought to activation_bits + 2 bits.
+
+        Of a value that leaves the clamps' activation_bits + 1 bits only the side matters, so the low bits stay as
+        they are and the two top bits say on which side it is.
+        """
+        sign, top = total[-1], self.sum_bits - 1
+        low = [Cat(total[min(k + shift, top)] for k in range(self.activation_bits)) for shift in self.shifts]
+        above = [Cat(total[k] for k in range(self.activation_bits + shift, top)) for shift in self.shifts]
+        outside = [(bits ^ sign.replicate(len(bits))).any() for bits in above]
+        shifted = Signal(signed(self.activation_bits + 2), reset_less=True)
+        select = self.shift_select if len(self.shifts) > 1 else 0
+        m.d.sync += shifted.eq(Cat(Array(low)[select], sign ^ Array(outside)[select], sign))
+        return shifted

@@ -1,0 +1,98 @@
+"""Requantize against its model, and the model against Python's integers."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shifthw.rtl.requantize import Requantize
+
+from .harness import check_members, later, model_only, simulate
+
+SHAPES: dict[str, tuple[int, int, int, int, tuple[int, ...], bool]] = {
+    # bits of activation, accumulator, multiplier, bias; shifts; residual
+    "plain": (8, 22, 18, 40, (16,), False),
+    "full": (8, 24, 18, 40, (9, 16, 22), True),
+    "no multiplier": (8, 22, 0, 24, (0, 7), False),
+    "residual without multiplier": (4, 10, 0, 3, (3,), True),
+    "smallest": (2, 4, 2, 2, (0, 1), True),
+    "shift beyond the sum": (8, 9, 3, 4, (4, 30), False),
+    "sum narrower than the code": (16, 6, 0, 6, (0,), False),
+    "wide": (32, 56, 25, 70, (1, 40), True),
+}
+
+
+def create(shape: str) -> Requantize:
+    """The component of one of SHAPES."""
+    activation, accumulator, multiplier, bias, shifts, residual = SHAPES[shape]
+    return Requantize(activation_bits=activation, accumulator_bits=accumulator, multiplier_bits=multiplier,
+                      bias_bits=bias, shifts=shifts, residual=residual)
+
+
+def extremes(bits: int) -> list[int]:
+    """Corners of a signed number."""
+    top = 1 << (bits - 1)
+    return [-top, top - 1, -1, 0]
+
+
+def operand_sets(dut: Requantize, count: int, seed: int) -> list[dict[str, int]]:
+    """All combinations of the operands' extremes, then random ones; clamps and shifts random."""
+    rng = np.random.default_rng(seed)
+
+    def number(bits: int) -> int:
+        return int.from_bytes(rng.bytes(12), "little", signed=True) >> int(96 - rng.integers(1, bits + 1))
+
+    a = dut.activation_bits
+    m_bits = dut.multiplier_bits
+    r_corners = [0, (1 << a) - 1] if dut.residual else [0]
+    m_corners = extremes(m_bits)[:3] if m_bits else [1]
+    mr_corners = m_corners if dut.residual else [1]
+    sets = [dict(zip(("acc", "m", "b", "r", "mr"), values, strict=True)) for values in product(
+        extremes(dut.accumulator_bits), m_corners, extremes(dut.bias_bits)[:2], r_corners, mr_corners)]
+    for _ in range(count):
+        sets.append({"acc": number(dut.accumulator_bits), "m": number(m_bits) if m_bits else 1,
+                     "b": number(dut.bias_bits), "r": number(a) % (1 << a) if dut.residual else 0,
+                     "mr": number(m_bits) if m_bits and dut.residual else 1})
+    clamps = [(-1 << a, (1 << a) - 1), (0, (1 << a) - 1), (-1 << (a - 1), (1 << (a - 1)) - 1), (0, 0), (-1, 2)]
+    for values in sets:
+        values["lo"], values["hi"] = clamps[int(rng.integers(len(clamps)))]
+        values["shift_select"] = int(rng.integers(len(dut.shifts)))
+    return sets
+
+
+def reference(dut: Requantize, v: dict[str, int]) -> int:
+    """The equation, in Python's integers."""
+    value = (v["acc"] * v["m"] + v["r"] * v["mr"] + v["b"]) >> dut.shifts[v["shift_select"]]
+    return max(v["lo"], min(v["hi"], value)) % (1 << dut.activation_bits)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_hardware_and_model(shape: str) -> None:
+    dut = create(shape)
+    check_members(dut)
+    sets = operand_sets(dut, 200, seed=12)
+    inputs = [{name: value for name, value in values.items() if name in dut.signature.members} for values in sets]
+    moved = later(inputs, {"shift_select": dut.shift_stage, "lo": dut.clamp_stage, "hi": dut.clamp_stage})
+    records = simulate(dut, moved, flush=1)[dut.latency:]
+    for values, record in zip(sets, records, strict=True):
+        model = dut.model(np.array([values["acc"]], object), values["m"], values["b"], r=values["r"], mr=values["mr"],
+                          shift=dut.shifts[values["shift_select"]], lo=values["lo"], hi=values["hi"])
+        assert record["y"] == reference(dut, values) == int(model[0]), values
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sum_width_is_exact(shape: str) -> None:
+    dut = model_only(create(shape))
+    sums = [v["acc"] * v["m"] + v["r"] * v["mr"] + v["b"] for v in operand_sets(dut, 0, seed=13)]
+    bits = dut.sum_bits
+    assert -1 << (bits - 1) <= min(sums) and max(sums) < 1 << (bits - 1)
+    assert min(sums) < -1 << (bits - 2) or max(sums) >= 1 << (bits - 2)
+
+
+def test_int64_and_wide_models_agree() -> None:
+    narrow = model_only(create("full"))
+    acc = np.random.default_rng(14).integers(-1 << 23, 1 << 23, (3, 50))
+    arguments: dict[str, Any] = {"m": -131072, "b": 123456789, "r": 200, "mr": -77, "shift": 16, "lo": -128, "hi": 127}
+    assert narrow.sum_bits <= 64
+    assert np.array_equal(narrow.model(acc, **arguments), narrow.model(acc.astype(object), **arguments))
