@@ -12,7 +12,7 @@ from .axi import AxiLiteSignature
 from .axi_lite import AxiLitePort
 
 RESET_CYCLES = 64
-"""Shortest soft reset: longer than any pipeline of the engine, so that none needs a reset of its own."""
+"""Shortest abort: longer than any pipeline of the engine, so that none needs a reset of its own."""
 
 
 class State(enum.Enum, shape=3):
@@ -29,7 +29,7 @@ class ControlRegisters(wiring.Component):
     """AXI4-Lite registers; starts program loads and runs, and stops the engine after an error.
 
     A run is complete (DONE) when the sequencer is `done` and `memory_busy` is low. An error, like
-    Control.RESET, raises `soft_reset` until the buses are drained (`bus_busy` is low), for at least
+    Control.RESET, raises `abort` until the buses are drained (`bus_busy` is low), for at least
     RESET_CYCLES; the engine is idle afterwards. Of errors in one cycle BUS_READ comes first.
 
     Parameters
@@ -40,7 +40,7 @@ class ControlRegisters(wiring.Component):
     -------
     bus : In(AxiLiteSignature())
     irq : Out(1), level
-    soft_reset : Out(1), level
+    abort : Out(1), level
     load : Out(1), pulse: read the program image
     run : Out(1), pulse: the first cycle of a run is the next one
     loading : Out(1), a program load is on
@@ -59,7 +59,7 @@ class ControlRegisters(wiring.Component):
     def __init__(self, *, config: ArrayConfig) -> None:
         self.config = config
         super().__init__({
-            "bus": In(AxiLiteSignature()), "irq": Out(1), "soft_reset": Out(1),
+            "bus": In(AxiLiteSignature()), "irq": Out(1), "abort": Out(1),
             "load": Out(1), "run": Out(1), "loading": Out(1),
             "program_address": Out(32), "input_address": Out(32), "output_address": Out(32),
             "program_beats": Out(BEATS_BITS), "batches": Out(32),
@@ -78,7 +78,7 @@ class ControlRegisters(wiring.Component):
         m.d.comb += [
             idle.eq(state == State.IDLE),
             self.loading.eq(state == State.LOAD),
-            self.soft_reset.eq(state == State.RESET),
+            self.abort.eq(state == State.RESET),
             self.irq.eq(irq_enable & (finished | (error != ErrorCode.NONE))),
         ]
         read: dict[Register, ValueLike] = {

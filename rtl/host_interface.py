@@ -28,16 +28,16 @@ class HostInterface(wiring.Component):
     s_axi : In(AxiLiteSignature()), the registers of shifthw.registers
     m_axi : Out(AxiSignature(axi_data_bits))
     irq : Out(1), level
-    program : Out(ProgramWriteSignature(config)), written only while no run is on
-    soft_reset : Out(1), level, at least RESET_CYCLES long: the sequencer goes idle
+    program_enable, program_address, program_column, program_data : Out, see ProgramWriteSignature; written only
+        while no run is on
+    abort : Out(1), level, at least RESET_CYCLES long: the sequencer goes idle
     run : Out(1), pulse: the sequencer starts
     batches : Out(32), constant during a run
     running, stalled : In(1), counted
     batch_end, done, illegal : In(1), pulses of the sequencer
     load_start, load_row, load_rows_last, load_busy : see InputLoader
-    input_valid, input_ready, input_row, input_image, input_data : see InputLoader
+    load_valid, load_ready, write_row, write_image, write_data : see InputLoader
     store_valid, store_ready, store_data : see OutputStorer
-    store_taken : Out(1), pulse: store_valid and store_ready
     store_busy : Out(1), until the bus has answered for every row taken
     """
 
@@ -46,21 +46,21 @@ class HostInterface(wiring.Component):
         self.outstanding = outstanding
         super().__init__({
             "s_axi": In(AxiLiteSignature()), "m_axi": Out(AxiSignature(c.axi_data_bits)), "irq": Out(1),
-            "program": Out(ProgramWriteSignature(c)),
-            "soft_reset": Out(1), "run": Out(1), "batches": Out(32),
+            **{f"program_{name}": member for name, member in ProgramWriteSignature(c).members.items()},
+            "abort": Out(1), "run": Out(1), "batches": Out(32),
             "running": In(1), "stalled": In(1), "batch_end": In(1), "done": In(1), "illegal": In(1),
             "load_start": In(1), "load_row": In(c.row_bits), "load_rows_last": In(c.row_bits), "load_busy": Out(1),
-            "input_valid": Out(1), "input_ready": In(1), "input_row": Out(c.row_bits),
-            "input_image": Out(bits_for(c.images)),
-            "input_data": Out(c.pixels * c.input_channels * c.activation_bits),
-            "store_valid": In(1), "store_ready": Out(1), "store_taken": Out(1), "store_busy": Out(1),
+            "load_valid": Out(1), "load_ready": In(1), "write_row": Out(c.row_bits),
+            "write_image": Out(bits_for(c.images)),
+            "write_data": Out(c.pixels * c.input_channels * c.activation_bits),
+            "store_valid": In(1), "store_ready": Out(1), "store_busy": Out(1),
             "store_data": In(c.images * c.output_pixels * c.simd * c.activation_bits),
         })
 
     def elaborate(self, platform):
         m = Module()
         c = self.config
-        resettable = ResetInserter(self.soft_reset)
+        resettable = ResetInserter(self.abort)
         m.submodules.registers = registers = ControlRegisters(config=c)
         program, loader, storer = ProgramLoader(config=c), InputLoader(config=c), OutputStorer(config=c)
         m.submodules.program = resettable(program)
@@ -71,7 +71,6 @@ class HostInterface(wiring.Component):
             data_bits=c.axi_data_bits, beats_bits=storer.beats_bits, outstanding=self.outstanding)
 
         wiring.connect(m, wiring.flipped(self.s_axi), registers.bus)
-        wiring.connect(m, program.write, wiring.flipped(self.program))
         wiring.connect(m, storer.command, writer.command)
         wiring.connect(m, storer.o, writer.i)
         for part, signature in ((reader.bus, AxiReadSignature), (writer.bus, AxiWriteSignature)):
@@ -79,18 +78,19 @@ class HostInterface(wiring.Component):
                 inside, outside = getattr(part, name), getattr(self.m_axi, name)
                 m.d.comb += outside.eq(inside) if member.flow is Out else inside.eq(outside)
 
-        for name in ("load_start", "load_row", "load_rows_last", "input_ready"):
+        for name in ("load_start", "load_row", "load_rows_last", "load_ready"):
             m.d.comb += getattr(loader, name).eq(getattr(self, name))
-        for name in ("load_busy", "input_valid", "input_row", "input_image", "input_data"):
+        for name in ("load_busy", "load_valid", "write_row", "write_image", "write_data"):
             m.d.comb += getattr(self, name).eq(getattr(loader, name))
         for name in ("running", "stalled", "batch_end", "done", "illegal"):
             m.d.comb += getattr(registers, name).eq(getattr(self, name))
-        for name in ("irq", "soft_reset", "run", "batches"):
+        for name in ("irq", "abort", "run", "batches"):
             m.d.comb += getattr(self, name).eq(getattr(registers, name))
+        for name in program.write.signature.members:
+            m.d.comb += getattr(self, f"program_{name}").eq(getattr(program.write, name))
         m.d.comb += [
             storer.store_valid.eq(self.store_valid), storer.store_data.eq(self.store_data),
             self.store_ready.eq(storer.store_ready),
-            self.store_taken.eq(self.store_valid & self.store_ready),
             self.store_busy.eq(storer.busy | writer.busy),
             loader.run.eq(registers.run), loader.address.eq(registers.input_address),
             loader.batches.eq(registers.batches),
@@ -100,7 +100,7 @@ class HostInterface(wiring.Component):
             registers.read_error.eq(reader.error), registers.write_error.eq(writer.error),
             registers.memory_busy.eq(self.load_busy | self.store_busy),
             registers.bus_busy.eq(reader.busy | writer.busy),
-            reader.abort.eq(self.soft_reset), writer.abort.eq(self.soft_reset),
+            reader.abort.eq(self.abort), writer.abort.eq(self.abort),
         ]
         self._share_reader(m, registers, reader, program, loader)
         return m

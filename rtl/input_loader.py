@@ -11,7 +11,7 @@ from .axi_bursts import command_layout
 
 
 def shift_add(value, factor: int):
-    """value * factor as a sum of shifts, so that no synthesizer spends a multiplier on it."""
+    """Value * factor as a sum of shifts, so that no synthesizer spends a multiplier on it."""
     return sum(value << bit for bit in range(factor.bit_length()) if factor >> bit & 1)
 
 
@@ -37,11 +37,11 @@ class InputLoader(wiring.Component):
     load_busy : Out(1), from the cycle after load_start until the last row is taken
     command : Out(stream.Signature(command_layout(BEATS_BITS)))
     i : In(stream.Signature({"data": axi_data_bits, "last": 1}))
-    input_valid : Out(1)
-    input_ready : In(1)
-    input_row : Out(row_bits)
-    input_image : Out(image number)
-    input_data : Out(pixels * input_channels * activation_bits), [pixel lane][channel]
+    load_valid : Out(1)
+    load_ready : In(1)
+    write_row : Out(row_bits)
+    write_image : Out(image number)
+    write_data : Out(pixels * input_channels * activation_bits), [pixel lane][channel]
     """
 
     def __init__(self, *, config: ArrayConfig) -> None:
@@ -54,9 +54,9 @@ class InputLoader(wiring.Component):
             "load_start": In(1), "load_row": In(c.row_bits), "load_rows_last": In(c.row_bits), "load_busy": Out(1),
             "command": Out(stream.Signature(command_layout(BEATS_BITS))),
             "i": In(stream.Signature(data.StructLayout({"data": c.axi_data_bits, "last": 1}))),
-            "input_valid": Out(1), "input_ready": In(1), "input_row": Out(c.row_bits),
-            "input_image": Out(bits_for(c.images)),
-            "input_data": Out(c.pixels * c.input_channels * c.activation_bits),
+            "load_valid": Out(1), "load_ready": In(1), "write_row": Out(c.row_bits),
+            "write_image": Out(bits_for(c.images)),
+            "write_data": Out(c.pixels * c.input_channels * c.activation_bits),
         })
 
     @property
@@ -80,7 +80,7 @@ class InputLoader(wiring.Component):
             command.address.eq(self.address),
             command.resume.eq(~first),
             command.beats.eq(shift_add(rows_last + 1, self.row_beats * c.images)),
-            self.i.ready.eq(commanded & ~self.input_valid),
+            self.i.ready.eq(commanded & ~self.load_valid),
         ]
         with m.If(self.command.valid & self.command.ready):
             m.d.sync += [commanded.eq(1), first.eq(0)]
@@ -91,20 +91,20 @@ class InputLoader(wiring.Component):
         with m.If(take):
             m.d.sync += beat.eq(beat + 1)
             with m.If(beat == self.row_beats - 1):
-                m.d.sync += [beat.eq(0), self.input_valid.eq(1)]
+                m.d.sync += [beat.eq(0), self.load_valid.eq(1)]
 
-        with m.If(self.input_valid & self.input_ready):
-            m.d.sync += [self.input_valid.eq(0), self.input_row.eq(self.input_row + 1), left.eq(left - 1)]
+        with m.If(self.load_valid & self.load_ready):
+            m.d.sync += [self.load_valid.eq(0), self.write_row.eq(self.write_row + 1), left.eq(left - 1)]
             with m.If(left == 0):
-                m.d.sync += [self.input_row.eq(row_first), left.eq(rows_last),
-                             self.input_image.eq(self.input_image + 1)]
-                with m.If(self.input_image == c.images - 1):
-                    m.d.sync += [self.load_busy.eq(0), commanded.eq(0), self.input_image.eq(0)]
+                m.d.sync += [self.write_row.eq(row_first), left.eq(rows_last),
+                             self.write_image.eq(self.write_image + 1)]
+                with m.If(self.write_image == c.images - 1):
+                    m.d.sync += [self.load_busy.eq(0), commanded.eq(0), self.write_image.eq(0)]
 
         with m.If(self.load_start & (batches != 0)):
             m.d.sync += [
                 self.load_busy.eq(1), batches.eq(batches - 1),
-                row_first.eq(self.load_row), self.input_row.eq(self.load_row),
+                row_first.eq(self.load_row), self.write_row.eq(self.load_row),
                 rows_last.eq(self.load_rows_last), left.eq(self.load_rows_last),
             ]
         with m.If(self.run):
@@ -114,8 +114,8 @@ class InputLoader(wiring.Component):
     def _assemble(self, m, beat, take):
         """Keeps the activations of each beat in their place of the row."""
         c = self.config
-        row = Signal(len(self.input_data), reset_less=True)
-        m.d.comb += self.input_data.eq(row)
+        row = Signal(len(self.write_data), reset_less=True)
+        m.d.comb += self.write_data.eq(row)
         per_beat = c.axi_data_bits // c.wire_bits
         for index in range(self.row_beats):
             count = min(per_beat, c.pixels * c.input_channels - index * per_beat)
