@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from amaranth.back import verilog
-from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, ResetSignal, Value
 from amaranth.lib import wiring
 
 C = TypeVar("C", bound="SharedComponent")
@@ -32,7 +32,8 @@ class ModuleLibrary:
     def instance(self, component: SharedComponent) -> tuple[Instance, Any]:
         """A Verilog instance of `component` and an interface object with the component's members."""
         ports = component.signature.create(path=(component.module_name,))
-        self._components.setdefault(component.module_name, component)
+        if self._components.setdefault(component.module_name, component) is not component:
+            component._MustUse__used = True  # its equal is emitted instead: no warning that it is not
         connections = {
             f"{'i' if member.flow is wiring.In else 'o'}_{name}": getattr(ports, name)
             for name, member in component.signature.members.items()
@@ -67,7 +68,7 @@ def emit_module(component: wiring.Component, name: str) -> str:
     domain = ClockDomain("sync")
     m.domains += domain
     m.submodules.body = component
-    ports: list[Signal] = [domain.clk, domain.rst]
-    for _, _, value in component.signature.flatten(component):
-        ports.append(cast(Signal, getattr(value, "as_value", lambda value=value: value)()))
+    ports = {"clk": (domain.clk, None), "rst": (domain.rst, None)}
+    for path, _, value in component.signature.flatten(component):
+        ports["_".join(map(str, path))] = (Value.cast(value), None)
     return str(verilog.convert(m, name=name, ports=ports, strip_internal_attrs=True, emit_src=False))
