@@ -1,0 +1,12 @@
+"""Layers to train multiplication-free networks with; ordinary torch layers join them unchanged.
+
+Between two convolutions an activation must pass a quantizer, and so must the network's input:
+conv -> [BatchNorm2d] -> [add] -> [ReLU, ReLU6, Hardtanh] -> quantizer.
+"""
+
+from ..ir.graph import Rounding
+from .quantizers import FixedPoint, QuantAct, Quantizer
+from .shift import ShiftConv2d, ShiftLinear
+from .shortcut import PadShortcut
+
+__all__ = ["FixedPoint", "PadShortcut", "QuantAct", "Quantizer", "Rounding", "ShiftConv2d", "ShiftLinear"]

@@ -1,0 +1,319 @@
+"""A trained torch module to the integer graph."""
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import fx, nn
+from torch.nn import functional
+
+from ..errors import UnsupportedModel
+from ..ir.graph import Flatten, Graph, Input, MaxPool2d, Node, Rounding, ShiftConv2d, SumPool2d
+from ..ir.types import IntType, ShiftWeight, TensorType
+from ..ir.verify import is_accumulator
+from ..nn import PadShortcut, QuantAct, Quantizer
+from ..nn import ShiftConv2d as ShiftConv2dLayer
+from ..nn import ShiftLinear as ShiftLinearLayer
+from .draft import Draft, Grid, Sum
+from .trace import Trace, trace
+
+OUTPUT_BITS = 8
+"""Of the quantizer that is added to an output that has none."""
+
+SUPPORTED = ("shifthw.nn.ShiftConv2d, ShiftLinear, PadShortcut, QuantAct, FixedPoint; torch.nn.BatchNorm1d, "
+             "BatchNorm2d, ReLU, ReLU6, Hardtanh, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), Flatten, Identity, "
+             "Dropout; + of two tensors")
+
+
+class _RawInput(NamedTuple):
+    """The network's input before its quantizer."""
+
+
+Value = str | Sum | _RawInput | None
+"""What a step of the trace became: name of an activation, sum that waits for its quantizer, no tensor (None)."""
+
+AS_MODULE: dict[Any, Callable[..., nn.Module]] = {
+    functional.relu: nn.ReLU, torch.relu: nn.ReLU, torch.relu_: nn.ReLU, "relu": nn.ReLU, "relu_": nn.ReLU,
+    functional.relu6: nn.ReLU6, functional.hardtanh: nn.Hardtanh, functional.max_pool2d: nn.MaxPool2d,
+    functional.avg_pool2d: nn.AvgPool2d, functional.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
+    functional.dropout: nn.Dropout,
+}
+"""Functions and tensor methods that are a module with the same arguments."""
+ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
+RESHAPES = (torch.flatten, torch.reshape, "flatten", "view", "reshape")
+MEANS = (torch.mean, "mean")
+
+
+def convert(model: nn.Module, example_input: torch.Tensor, name: str | None = None,
+            metadata: dict[str, object] | None = None) -> Graph:
+    """The integer graph of `model` in evaluation mode.
+
+    model          its input and every activation between layers pass a quantizer of shifthw.nn
+    example_input  real images [N, C, H, W] (or [N, F]); gives the shapes and, where an output is not
+                   quantized, the scale of the signed 8-bit quantizer that is added: its largest magnitude
+                   on these images is 127 steps
+    name           of the graph; by default the class of the model
+
+    Raises UnsupportedModel, naming the layer, for anything that has no mapping.
+    """
+    return _Converter(trace(model, example_input), name or type(model).__name__).run(metadata or {})
+
+
+class _Converter:
+    def __init__(self, traced: Trace, name: str) -> None:
+        self.trace = traced
+        self.draft = Draft(name)
+        self.env: dict[fx.Node, Value] = {}
+        self.modules: list[tuple[tuple[type, ...], Callable[[str, Any, Value], Value]]] = [
+            ((Quantizer,), self._quantizer), ((ShiftConv2dLayer,), self._conv), ((ShiftLinearLayer,), self._linear),
+            ((PadShortcut,), self._shortcut), ((nn.BatchNorm1d, nn.BatchNorm2d), self._batch_norm),
+            ((nn.ReLU6, nn.Hardtanh), lambda where, m, x: self._clamp(where, x, m.min_val, m.max_val)),
+            ((nn.ReLU,), lambda where, m, x: self._clamp(where, x, 0.0, math.inf)),
+            ((nn.MaxPool2d,), self._max_pool), ((nn.AvgPool2d,), self._average_pool),
+            ((nn.AdaptiveAvgPool2d,), self._global_pool), ((nn.Identity, nn.Dropout, nn.Dropout2d), lambda w, m, x: x),
+        ]
+
+    def run(self, metadata: dict[str, object]) -> Graph:
+        outputs: tuple[str, ...] = ()
+        for node in self.trace.nodes:
+            if node.op == "placeholder":
+                if any(isinstance(value, _RawInput) for value in self.env.values()):
+                    raise UnsupportedModel(f"{node.name}: is a second input; a model must have one")
+                self.env[node] = _RawInput()
+            elif node.op == "output":
+                outputs = self._outputs(node)
+            else:
+                self.env[node] = self._step(node)
+        return self.draft.finish(outputs, metadata)
+
+    def _step(self, node: fx.Node) -> Value:
+        if not self.trace.shape(node):
+            return None  # sizes for view and reshape, whose effect is read off the shapes
+        sources = [self.env[argument] for argument in node.all_input_nodes if self.trace.shape(argument)]
+        if node.op == "call_module":
+            module = self.trace.model.get_submodule(str(node.target))
+            if isinstance(module, nn.Flatten):
+                return self._reshape(str(node.target), sources[0], self.trace.shape(node))
+            return self._module(str(node.target), module, sources[0])
+        where = _path(node)
+        if node.op in ("call_function", "call_method") and sources:
+            if node.target in ADDITIONS and not node.kwargs:
+                return self._add(where, node, sources)
+            if node.target in RESHAPES:
+                return self._reshape(where, sources[0], self.trace.shape(node))
+            if node.target in MEANS:
+                return self._mean(where, node, sources[0])
+            if node.target in AS_MODULE:
+                module = AS_MODULE[node.target](*node.args[1:], **node.kwargs)
+                return self._module(where, module, sources[0])
+        target = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+        raise UnsupportedModel(f"{where} ({target}): is not supported; supported are {SUPPORTED}")
+
+    def _module(self, where: str, module: nn.Module, value: Value) -> Value:
+        for types, handler in self.modules:
+            if isinstance(module, types):
+                if isinstance(value, _RawInput) and not isinstance(module, Quantizer):
+                    raise UnsupportedModel(f"{where} ({type(module).__name__}): reads the network's input, which must "
+                                           f"pass a quantizer first; put shifthw.nn.QuantAct or FixedPoint before it")
+                return handler(where, module, value)
+        raise UnsupportedModel(f"{where} ({type(module).__name__}): is not supported; supported are {SUPPORTED}")
+
+    # -- values --------------------------------------------------------------------------------
+    def _activation(self, where: str, value: Value, kind: str) -> Node:
+        if not isinstance(value, str):
+            raise UnsupportedModel(f"{where} ({kind}): its input is not quantized; put shifthw.nn.QuantAct or "
+                                   f"FixedPoint before it")
+        return self.draft[value]
+
+    def _sum(self, where: str, value: Value) -> Sum:
+        if isinstance(value, Sum):
+            return value
+        if not isinstance(value, str):
+            raise UnsupportedModel(f"{where}: reads the network's input, which must pass a quantizer first")
+        tensor = self.draft[value].output
+        return self._linear_sum(value, np.full(tensor.channels, tensor.scale), np.zeros(tensor.channels))
+
+    def _linear_sum(self, tensor: str, factor: np.ndarray, offset: np.ndarray) -> Sum:
+        return Sum(self.draft[tensor].output.shape, (tensor,), (factor,), offset)
+
+    # -- layers --------------------------------------------------------------------------------
+    def _quantizer(self, where: str, module: Quantizer, value: Value) -> Value:
+        if isinstance(module, QuantAct) and not module.calibrated:
+            raise UnsupportedModel(f"{where} (QuantAct): is not calibrated; run the model in training mode on some "
+                                   f"batches, or give it a scale")
+        grid = Grid(module.dtype, float(module.scale), module.lo, module.hi, module.rounding)
+        if isinstance(value, _RawInput):
+            return self._input(where, grid)
+        if isinstance(value, str) and value not in self.draft.pending:
+            tensor = self.draft[value].output
+            if isinstance(self.draft[value].op, Input) and (tensor.dtype, tensor.scale) == (grid.dtype, grid.scale):
+                return value
+        return self.draft.quantize(where, self._sum(where, value), grid)
+
+    def _input(self, where: str, grid: Grid) -> str:
+        example = next(self.trace.shape(node) for node in self.trace.nodes if node.op == "placeholder")
+        shape = example if len(example) == 3 else (*example, 1, 1)
+        if len(shape) != 3:
+            raise UnsupportedModel(f"{where}: the example input has {len(example) + 1} dimensions, must have 4 "
+                                   f"([N, C, H, W]) or 2 ([N, F])")
+        tensor = TensorType(shape, grid.dtype, grid.scale)
+        if self.draft.nodes:
+            if self.draft.nodes[0].output == tensor:
+                return self.draft.nodes[0].name
+            raise UnsupportedModel(f"{where}: quantizes the network's input a second way; it must have one quantizer")
+        self.draft.nodes.append(Node(where, Input(), (), tensor))
+        return where
+
+    def _conv(self, where: str, module: ShiftConv2dLayer, value: Value) -> Value:
+        source = self._activation(where, value, "ShiftConv2d")
+        weight, unit = module.integer_weight(where)
+        op = ShiftConv2d(weight, module.stride, module.padding, module.dilation, module.groups)
+        return self._convolve(where, op, source, unit, module.rounded_bias())
+
+    def _linear(self, where: str, module: ShiftLinearLayer, value: Value) -> Value:
+        source = self._activation(where, value, "ShiftLinear")
+        if source.output.shape != (module.in_features, 1, 1):
+            raise UnsupportedModel(f"{where} (ShiftLinear): its input has shape {source.output.shape}, must be "
+                                   f"{module.in_features} features; flatten it first")
+        weight, unit = module.integer_weight(where)
+        return self._convolve(where, ShiftConv2d(weight), source, unit, module.rounded_bias())
+
+    def _convolve(self, where: str, op: ShiftConv2d, source: Node, unit: float, bias: torch.Tensor | None) -> Sum:
+        scale = source.output.scale * unit
+        channels = op.weight.sign.shape[1]
+        offset = np.zeros(channels) if bias is None else bias.detach().double().numpy()
+        name = self.draft.add(where, op, source.name, scale)
+        return self._linear_sum(name, np.full(channels, scale), offset)
+
+    def _shortcut(self, where: str, module: PadShortcut, value: Value) -> Value:
+        """A 1x1 convolution with one-hot weights, and the same grid behind it: an exact copy."""
+        source = self._activation(where, value, "PadShortcut")
+        tensor = source.output
+        sign = np.zeros((1, module.out_channels, module.in_channels, 1, 1), np.int8)
+        for channel in range(module.in_channels):
+            sign[0, module.before + channel, channel] = 1
+        op = ShiftConv2d(ShiftWeight(sign, np.zeros_like(sign)), (module.stride, module.stride))
+        copied = self._convolve(where, op, source, 1.0, None)
+        self.draft.copies.append(copied.tensors[0])
+        grid = Grid(tensor.dtype, tensor.scale, tensor.dtype.lo, tensor.dtype.hi, Rounding.FLOOR)
+        return self.draft.quantize(f"{where}.quantize", copied, grid)
+
+    def _batch_norm(self, where: str, module: nn.BatchNorm1d | nn.BatchNorm2d, value: Value) -> Value:
+        before = self._sum(where, value)
+        if before.is_clamped:
+            raise UnsupportedModel(f"{where} ({type(module).__name__}): follows an activation function; put a "
+                                   f"quantizer between them, or the batch norm right behind its convolution")
+        if module.running_mean is None or module.running_var is None:
+            raise UnsupportedModel(f"{where} ({type(module).__name__}): has no running statistics; it must have "
+                                   f"track_running_stats=True")
+        gain = 1.0 / np.sqrt(module.running_var.double().numpy() + module.eps)
+        if module.affine:
+            gain = gain * module.weight.detach().double().numpy()
+        offset = (before.offset - module.running_mean.double().numpy()) * gain
+        if module.affine:
+            offset = offset + module.bias.detach().double().numpy()
+        return replace(before, factors=tuple(factor * gain for factor in before.factors), offset=offset)
+
+    def _clamp(self, where: str, value: Value, lo: float, hi: float) -> Value:
+        return self._sum(where, value).clamped(lo, hi)
+
+    def _add(self, where: str, node: fx.Node, values: list[Value]) -> Value:
+        if len(node.args) != 2 or len(values) != sum(isinstance(argument, fx.Node) for argument in set(node.args)) \
+                or not all(isinstance(argument, fx.Node) for argument in node.args):
+            raise UnsupportedModel(f"{where} (add): must add two tensors")
+        left, right = (self._sum(where, self.env[argument]) for argument in node.args if isinstance(argument, fx.Node))
+        if left.is_clamped or right.is_clamped:
+            raise UnsupportedModel(f"{where} (add): an operand is an activation function's result; quantize it first")
+        if left.shape != right.shape:
+            raise UnsupportedModel(f"{where} (add): adds shapes {left.shape} and {right.shape}; they must be equal")
+        terms: dict[str, np.ndarray] = {}
+        for tensor, factor in zip(left.tensors + right.tensors, left.factors + right.factors, strict=True):
+            terms[tensor] = terms[tensor] + factor if tensor in terms else factor
+        names = sorted(terms, key=lambda name: not is_accumulator(self.draft[name]))
+        if len(names) > 2 or len([name for name in names if is_accumulator(self.draft[name])]) > 1:
+            raise UnsupportedModel(f"{where} (add): at most one operand may be unquantized, and two in all be added; "
+                                   f"put a quantizer on the other operand")
+        return replace(left, tensors=tuple(names), factors=tuple(terms[name] for name in names),
+                       offset=left.offset + right.offset)
+
+    # -- pools and shapes ----------------------------------------------------------------------
+    def _max_pool(self, where: str, module: nn.MaxPool2d, value: Value) -> Value:
+        source = self._activation(where, value, "MaxPool2d")
+        if module.ceil_mode or _pair(module.dilation) != (1, 1) or module.return_indices:
+            raise UnsupportedModel(f"{where} (MaxPool2d): must have ceil_mode=False, dilation=1, return_indices=False")
+        kernel, padding = _pair(module.kernel_size), _pair(module.padding)
+        op = MaxPool2d(kernel, _pair(module.stride or kernel), padding * 2)
+        return self.draft.add(where, op, source.name, source.output.scale)
+
+    def _average_pool(self, where: str, module: nn.AvgPool2d, value: Value) -> Value:
+        source = self._activation(where, value, "AvgPool2d")
+        kernel, padding = _pair(module.kernel_size), _pair(module.padding)
+        if module.ceil_mode or (padding != (0, 0) and not module.count_include_pad):
+            raise UnsupportedModel(f"{where} (AvgPool2d): must have ceil_mode=False and, with padding, "
+                                   f"count_include_pad=True")
+        op = SumPool2d(kernel, _pair(module.stride or kernel), padding * 2)
+        return self._average(where, op, source, module.divisor_override or kernel[0] * kernel[1])
+
+    def _global_pool(self, where: str, module: nn.AdaptiveAvgPool2d, value: Value) -> Value:
+        if module.output_size not in (1, (1, 1), [1, 1]):
+            raise UnsupportedModel(f"{where} (AdaptiveAvgPool2d): must have output size 1, not {module.output_size}")
+        source = self._activation(where, value, "AdaptiveAvgPool2d")
+        size = source.output.shape[1:]
+        return self._average(where, SumPool2d(size, size), source, size[0] * size[1])
+
+    def _mean(self, where: str, node: fx.Node, value: Value) -> Value:
+        axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+        if not isinstance(axes, tuple | list) or sorted(axis % 4 for axis in axes) != [2, 3]:
+            raise UnsupportedModel(f"{where} (mean): must be over dimensions (2, 3), not {axes}")
+        return self._global_pool(where, nn.AdaptiveAvgPool2d(1), value)
+
+    def _average(self, where: str, op: SumPool2d, source: Node, divisor: int) -> Sum:
+        """The division by the window's size joins the factor; the Requantize behind it does both."""
+        name = self.draft.add(where, op, source.name, source.output.scale)
+        channels = source.output.channels
+        return self._linear_sum(name, np.full(channels, source.output.scale / divisor), np.zeros(channels))
+
+    def _reshape(self, where: str, value: Value, shape: tuple[int, ...]) -> Value:
+        before = value.shape if isinstance(value, Sum) else self._activation(where, value, "flatten").output.shape
+        if shape not in ((math.prod(before),), (math.prod(before), 1, 1)):
+            raise UnsupportedModel(f"{where}: reshapes {before} to {shape}; only flattening to one dimension is "
+                                   f"supported")
+        if before[1:] == (1, 1):
+            return value
+        source = self._activation(where, value, "flatten")
+        return self.draft.add(where, Flatten(), source.name, source.output.scale)
+
+    # -- outputs -------------------------------------------------------------------------------
+    def _outputs(self, node: fx.Node) -> tuple[str, ...]:
+        results = node.args[0] if isinstance(node.args[0], tuple | list) else (node.args[0],)
+        names = []
+        for result in results:
+            if not isinstance(result, fx.Node) or isinstance(self.env[result], _RawInput):
+                raise UnsupportedModel("output: must be a tensor, or a tuple of tensors, that the network computes")
+            value = self.env[result]
+            names.append(value if isinstance(value, str) else self._quantized_output(result, value))
+        return tuple(names)
+
+    def _quantized_output(self, result: fx.Node, value: Value) -> str:
+        largest = float(self.trace.values[result].abs().max())
+        if not 0 < largest < math.inf:
+            raise UnsupportedModel(f"output: its largest magnitude on the example input is {largest}, which gives no "
+                                   f"scale; put a shifthw.nn.QuantAct at the model's end, or use real images")
+        dtype = IntType(OUTPUT_BITS, True)
+        grid = Grid(dtype, largest / dtype.hi, dtype.lo, dtype.hi, Rounding.HALF_UP)
+        return self.draft.quantize("output", self._sum("output", value), grid)
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _path(node: fx.Node) -> str:
+    """Path of the module whose forward holds a function call, and the call's name in it."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    path = stack[-1][0] if stack else ""
+    return f"{path}.{node.name}" if path else node.name

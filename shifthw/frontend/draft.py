@@ -1,0 +1,148 @@
+"""The graph while it is being built: values between layers, and requantizations with real factors."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..errors import UnsupportedModel
+from ..ir.graph import Graph, Node, Op, Requantize, Rounding, ShiftConv2d, SumPool2d
+from ..ir.ranges import accumulator_type
+from ..ir.shapes import output_shape
+from ..ir.types import IntType, ShiftWeight, TensorType
+from ..ir.verify import verify
+from .fit import Factors, fit, multiplierless
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """Real value of a tensor that is not quantized yet: clamp(sum_k factor[k][c] * tensor[k] + offset[c], lo, hi).
+
+    `tensors` are node names; an accumulator comes first.
+    """
+
+    shape: tuple[int, int, int]
+    tensors: tuple[str, ...]
+    factors: tuple[np.ndarray, ...]
+    offset: np.ndarray
+    lo: float = -math.inf
+    hi: float = math.inf
+
+    def clamped(self, lo: float, hi: float) -> "Sum":
+        """This value limited to lo..hi."""
+        return replace(self, lo=min(max(self.lo, lo), hi), hi=max(min(self.hi, hi), lo))
+
+    @property
+    def is_clamped(self) -> bool:
+        return self.lo > -math.inf or self.hi < math.inf
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The integer grid of a quantizer: real = integer * scale, clamped to lo..hi."""
+
+    dtype: IntType
+    scale: float
+    lo: int
+    hi: int
+    rounding: Rounding
+
+    def step_of(self, value: float) -> int:
+        """The step that the quantizer rounds a real value to."""
+        if math.isinf(value):
+            return self.hi if value > 0 else self.lo
+        half = 0.5 if self.rounding is Rounding.HALF_UP else 0.0
+        return min(max(math.floor(value / self.scale + half), self.lo), self.hi)
+
+
+@dataclass(eq=False)
+class Draft:
+    """Nodes in order; requantizations wait in `pending` until all are known, since they share shifts."""
+
+    name: str
+    nodes: list[Node] = field(default_factory=list)
+    pending: dict[str, tuple[Sum, Grid]] = field(default_factory=dict)
+    copies: list[str] = field(default_factory=list)
+    """Convolutions that only copy channels: their one-hot weights may have any exponent."""
+
+    def __getitem__(self, name: str) -> Node:
+        return next(node for node in self.nodes if node.name == name)
+
+    def unique(self, name: str) -> str:
+        """`name`, or with a number behind it if it is taken: a module may be called twice."""
+        taken = {node.name for node in self.nodes}
+        candidates = [name, *(f"{name}:{n}" for n in range(2, len(taken) + 3))]
+        return next(candidate for candidate in candidates if candidate not in taken)
+
+    def add(self, name: str, op: Op, source: str, scale: float) -> str:
+        """Append a convolution, pool or flatten that reads `source`; its shape and type follow from the operation."""
+        tensor = self[source].output
+        try:
+            shape = output_shape(op, (tensor,))
+            wide = isinstance(op, ShiftConv2d | SumPool2d)
+            dtype = accumulator_type(op, tensor) if isinstance(op, ShiftConv2d | SumPool2d) else tensor.dtype
+        except (UnsupportedModel, ValueError) as error:
+            raise UnsupportedModel(f"{name}: {error}") from None
+        name = self.unique(name)
+        self.nodes.append(Node(name, op, (source,), TensorType(shape, dtype, scale if wide else tensor.scale)))
+        return name
+
+    def quantize(self, name: str, value: Sum, grid: Grid) -> str:
+        """Append a Requantize of `value` to `grid`; its integers are fitted in finish."""
+        name = self.unique(name)
+        grid = replace(grid, lo=grid.step_of(value.lo), hi=grid.step_of(value.hi))
+        self.pending[name] = (value, grid)
+        channels = np.zeros(value.shape[0], np.int64)
+        op = Requantize(tuple(channels for _ in value.tensors), channels, 0, grid.lo, grid.hi, grid.rounding)
+        self.nodes.append(Node(name, op, value.tensors, TensorType(value.shape, grid.dtype, grid.scale)))
+        return name
+
+    def finish(self, outputs: tuple[str, ...], metadata: dict[str, object]) -> Graph:
+        """The verified graph: nodes that no output depends on dropped, all multipliers fitted."""
+        self._drop_unused(outputs)
+        factors = self._factors()
+        if not multiplierless(factors):
+            self._raise_copies()
+            factors = self._factors()
+        fitted = dict(zip((item.where for item in factors), fit(factors), strict=True))
+        nodes = []
+        for node in self.nodes:
+            if isinstance(node.op, Requantize):
+                integers = fitted[node.name]
+                node = replace(node, op=replace(node.op, multiplier=integers.multipliers, bias=integers.bias,
+                                                shift=integers.shift))
+            nodes.append(node)
+        graph = Graph(self.name, tuple(nodes), outputs, metadata)
+        verify(graph)
+        return graph
+
+    def _factors(self) -> list[Factors]:
+        """Ratios and offsets in steps of each quantizer's grid."""
+        return [Factors(name, tuple(factor / grid.scale for factor in value.factors), value.offset / grid.scale)
+                for name, (value, grid) in self.pending.items()]
+
+    def _drop_unused(self, outputs: tuple[str, ...]) -> None:
+        used = set(outputs)
+        for node in reversed(self.nodes):
+            if node.name in used:
+                used.update(node.inputs)
+        self.nodes = [node for node in self.nodes if node.name in used or not node.inputs]
+        self.pending = {name: item for name, item in self.pending.items() if name in used}
+        self.copies = [name for name in self.copies if name in used]
+
+    def _raise_copies(self) -> None:
+        """Give copying convolutions the largest exponent in use, so that their multipliers suit larger shifts."""
+        exponents = [int(node.op.weight.exponent.max()) for node in self.nodes if isinstance(node.op, ShiftConv2d)]
+        level = max(exponents, default=0)
+        for name in self.copies if level else ():
+            node = self[name]
+            assert isinstance(node.op, ShiftConv2d)
+            sign = node.op.weight.sign
+            op = replace(node.op, weight=ShiftWeight(sign, (sign * level).astype(np.int8)))
+            source, scale = self[node.inputs[0]].output, node.output.scale / 2**level
+            raised = replace(node, op=op, output=replace(node.output, dtype=accumulator_type(op, source), scale=scale))
+            self.nodes[self.nodes.index(node)] = raised
+            for reader, (value, grid) in self.pending.items():
+                factors = tuple(factor / 2**level if tensor == name else factor
+                                for tensor, factor in zip(value.tensors, value.factors, strict=True))
+                self.pending[reader] = (replace(value, factors=factors), grid)

@@ -1,0 +1,115 @@
+"""Integer multipliers and shifts for real requantize factors.
+
+y = (sum_k ratio[k] * x_k + offset), in steps of the output, becomes (sum_k m[k] * x_k + b) >> s with
+m = round(ratio * 2**s), b = round(offset * 2**s). The engine has one multiplexer input per shift in use,
+so a network gets as few different shifts as keep every layer's multipliers precise.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import UnsupportedModel
+from ..ir.verify import MAX_SHIFT
+
+MULTIPLIER_LIMIT = (1 << 17) - 1
+"""Largest magnitude of a multiplier: 18 bits signed, one DSP operand."""
+PRECISE_BITS = 10
+"""Significant bits of a layer's largest multiplier that are enough to share another layer's shift."""
+MAX_OFFSET = float(1 << 60)
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """One Requantize before it is made integer: float64[channels] per input and one offset per channel."""
+
+    where: str
+    ratios: tuple[np.ndarray, ...]
+    offset: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Integers of one Requantize: int64[channels] per input, int64[channels], shift."""
+
+    multipliers: tuple[np.ndarray, ...]
+    bias: np.ndarray
+    shift: int
+
+
+def fit(factors: Sequence[Factors]) -> list[Fitted]:
+    """Integers for all requantizations of a network, in order.
+
+    If every ratio is 2**-k, the same for all channels and inputs of a layer, all multipliers are 1 and
+    the shifts k. Otherwise the fewest shifts that leave each layer PRECISE_BITS significant bits, or as
+    many as the 18-bit multipliers allow it. Raises UnsupportedModel for factors that no shift can hold.
+    """
+    if multiplierless(factors):
+        return [_at(item, _plain_shift(item) or 0) for item in factors]
+    windows = [_window(item) for item in factors]
+    shifts = _fewest_points(windows)
+    return [_at(item, max(shift for shift in shifts if lo <= shift <= hi))
+            for item, (lo, hi) in zip(factors, windows, strict=True)]
+
+
+def multiplierless(factors: Sequence[Factors]) -> bool:
+    """Whether all multipliers of the network can be 1."""
+    return all(_plain_shift(item) is not None for item in factors)
+
+
+def _at(item: Factors, shift: int) -> Fitted:
+    step = 2.0**shift
+    if not np.abs(item.offset * step).max(initial=0.0) < MAX_OFFSET:
+        raise UnsupportedModel(f"{item.where}: its bias is {np.abs(item.offset).max():.3g} steps of the output, too "
+                               f"large for the engine; check the batch norm's statistics and the quantizer's scale")
+    return Fitted(tuple(np.rint(ratio * step).astype(np.int64) for ratio in item.ratios),
+                  np.rint(item.offset * step).astype(np.int64), shift)
+
+
+def _plain_shift(item: Factors) -> int | None:
+    """k if every ratio is 2**-k with k in 0..MAX_SHIFT, else None."""
+    values = np.unique(np.concatenate(item.ratios))
+    if len(values) != 1 or not values[0] > 0:
+        return None
+    mantissa, exponent = math.frexp(float(values[0]))
+    return 1 - exponent if mantissa == 0.5 and 0 <= 1 - exponent <= MAX_SHIFT else None
+
+
+def _window(item: Factors) -> tuple[int, int]:
+    """Smallest and largest shift that suit the layer."""
+    largest = max(float(np.abs(ratio).max(initial=0.0)) for ratio in item.ratios)
+    if not math.isfinite(largest) or largest > MULTIPLIER_LIMIT:
+        raise UnsupportedModel(f"{item.where}: one step of its input is {largest:.3g} steps of its output, must be at "
+                               f"most {MULTIPLIER_LIMIT}; calibrate the quantizer")
+    if largest == 0:
+        return 0, MAX_SHIFT
+    highest = min(MAX_SHIFT, math.floor(math.log2(MULTIPLIER_LIMIT / largest)))
+    if round(largest * 2.0**highest) > MULTIPLIER_LIMIT:
+        highest -= 1
+    whole = _shift_for_whole(item, highest)
+    if whole is not None:
+        return whole, highest
+    main = float(np.abs(item.ratios[0]).max(initial=0.0)) or largest
+    bits = math.floor(math.log2(main)) + 1 + highest
+    return highest - max(0, min(highest, bits - PRECISE_BITS)), highest
+
+
+def _shift_for_whole(item: Factors, highest: int) -> int | None:
+    """The smallest shift up to `highest` at which all ratios and offsets are whole, or None."""
+    values = np.concatenate([*item.ratios, item.offset])
+    for shift in range(highest + 1):
+        scaled = values * 2.0**shift
+        if np.array_equal(scaled, np.rint(scaled)):
+            return shift
+    return None
+
+
+def _fewest_points(windows: Sequence[tuple[int, int]]) -> list[int]:
+    """The fewest integers such that every window lo..hi holds one: greedy by the upper ends."""
+    points: list[int] = []
+    for lo, hi in sorted(windows, key=lambda window: window[1]):
+        if not points or points[-1] < lo:
+            points.append(hi)
+    return points

@@ -1,0 +1,44 @@
+"""Exact integer ranges of accumulators, from the actual weights and the input's type."""
+
+import numpy as np
+
+from .graph import ShiftConv2d, SumPool2d
+from .types import IntType, TensorType
+
+MAX_ACCUMULATOR_BITS = 60
+"""Widest accumulator that a graph may hold: room for the interpreter's exact 64-bit arithmetic."""
+
+
+def accumulator_range(op: ShiftConv2d | SumPool2d, source: TensorType) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest sum per output channel, int64[channels] each, over all inputs of `source.dtype`.
+
+    Both are reached by a window that lies wholly inside the map; padding contributes 0, which every
+    input range contains. Raises ValueError where a sum needs more than MAX_ACCUMULATOR_BITS.
+    """
+    if isinstance(op, SumPool2d):
+        positive = np.full(source.channels, op.kernel[0] * op.kernel[1], dtype=object)
+        negative = np.zeros(source.channels, dtype=object)
+    else:
+        weight = op.weight.integer
+        positive = np.maximum(weight, 0).sum(axis=(1, 2, 3)).astype(object)  # Python integers: no wrap-around
+        negative = np.minimum(weight, 0).sum(axis=(1, 2, 3)).astype(object)
+    lo, hi = source.dtype.lo, source.dtype.hi
+    smallest, largest = positive * lo + negative * hi, positive * hi + negative * lo
+    bits = IntType.holding(min(smallest), max(largest)).bits if len(smallest) else 1
+    if bits > MAX_ACCUMULATOR_BITS:
+        raise ValueError(f"sums need {bits} bits; at most {MAX_ACCUMULATOR_BITS} are supported")
+    return smallest.astype(np.int64), largest.astype(np.int64)
+
+
+def accumulator_type(op: ShiftConv2d | SumPool2d, source: TensorType) -> IntType:
+    """The narrowest signed type that holds every sum of every channel."""
+    smallest, largest = accumulator_range(op, source)
+    return IntType.holding(min(int(smallest.min()), 0), max(int(largest.max()), 0))
+
+
+def largest_partial_sum(op: ShiftConv2d | SumPool2d, source: TensorType) -> int:
+    """Bound of the magnitude of every partial sum in any order: sum |w| * max |x|."""
+    magnitude = max(-source.dtype.lo, source.dtype.hi)
+    if isinstance(op, SumPool2d):
+        return op.kernel[0] * op.kernel[1] * magnitude
+    return int(np.abs(op.weight.integer).sum(axis=(1, 2, 3)).max()) * magnitude

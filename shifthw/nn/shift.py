@@ -1,0 +1,183 @@
+"""Convolution and linear layers whose weights are signed powers of two, or sums of a few."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..ir.types import ShiftWeight
+from ..quantize import (
+    MAX_WEIGHT_BITS,
+    MIN_WEIGHT_BITS,
+    Form,
+    integer_weight,
+    powers_of_two,
+    ps_terms,
+    q_terms,
+    smallest_exponent,
+    term_values,
+)
+
+Pair = int | tuple[int, int]
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Forward gives `rounded` exactly, backward passes the gradient to `latent` as if they were equal."""
+
+    @staticmethod
+    def forward(ctx: Any, latent: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:
+        return rounded.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return grads[0], None
+
+
+class _SignTimesPower(torch.autograd.Function):
+    """sum of sign * 2**exponent with DeepShift's gradients: straight through both roundings."""
+
+    @staticmethod
+    def forward(ctx: Any, shift: torch.Tensor, sign: torch.Tensor, weight_bits: int) -> torch.Tensor:
+        signs, exponents = ps_terms(shift, sign, weight_bits)
+        powers = powers_of_two(torch.round(shift.clamp(smallest_exponent("PS", weight_bits), 0)))
+        ctx.save_for_backward(signs, powers)
+        return term_values(signs, exponents)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        signs, powers = ctx.saved_tensors
+        return grads[0] * signs * powers * math.log(2), grads[0] * powers, None
+
+
+class _ShiftLayer(nn.Module):
+    """What ShiftConv2d and ShiftLinear share: latent parameters and their rounding.
+
+    form Q: parameter `weight`. form PS: parameters `shift` and `sign`, with a leading dimension `terms`
+    if there is more than one term. The weights used are weight_scale * sum_n sign[n] * 2**exponent[n].
+    """
+
+    def __init__(self, shape: tuple[int, ...], bias: bool, form: Form, weight_bits: int, terms: int,
+                 weight_scale: float, bias_format: tuple[int, int] | None) -> None:
+        super().__init__()
+        kind = type(self).__name__
+        if form not in ("Q", "PS"):
+            raise ValueError(f"{kind}: form must be 'Q' or 'PS', not {form!r}")
+        if not MIN_WEIGHT_BITS <= weight_bits <= MAX_WEIGHT_BITS:
+            raise ValueError(f"{kind}: weight_bits must be {MIN_WEIGHT_BITS}..{MAX_WEIGHT_BITS}, not {weight_bits}")
+        if not 1 <= terms <= 4:
+            raise ValueError(f"{kind}: terms must be 1..4, not {terms}")
+        if not weight_scale > 0 or math.frexp(weight_scale)[0] != 0.5:
+            raise ValueError(f"{kind}: weight_scale must be a power of two, not {weight_scale}")
+        self.form, self.weight_bits, self.terms, self.weight_scale = form, weight_bits, terms, weight_scale
+        self.bias_format = bias_format
+        latent = shape if terms == 1 else (terms, *shape)
+        if form == "Q":
+            self.weight = nn.Parameter(torch.empty(shape))
+        else:
+            self.shift, self.sign = nn.Parameter(torch.empty(latent)), nn.Parameter(torch.empty(latent))
+        self.bias = nn.Parameter(torch.empty(shape[0])) if bias else None
+        self._fan_in = math.prod(shape[1:])
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Q: as torch initializes convolutions, over weight_scale; PS: uniform shifts and signs, as DeepShift does."""
+        bound = 1 / math.sqrt(self._fan_in)
+        if self.form == "Q":
+            nn.init.uniform_(self.weight, -bound / self.weight_scale, bound / self.weight_scale)
+        else:
+            nn.init.uniform_(self.shift, smallest_exponent("PS", self.weight_bits), 0)
+            nn.init.uniform_(self.sign, -1, 1)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def rounded_weight(self) -> torch.Tensor:
+        """The weights as used: powers of two times weight_scale, gradients straight through."""
+        if self.form == "PS":
+            shift, sign = (self.shift, self.sign) if self.terms > 1 else (self.shift[None], self.sign[None])
+            return _SignTimesPower.apply(shift, sign, self.weight_bits) * self.weight_scale
+        values = term_values(*q_terms(self.weight, self.weight_bits, self.terms))
+        return _StraightThrough.apply(self.weight, values) * self.weight_scale
+
+    def rounded_bias(self) -> torch.Tensor | None:
+        """The bias as used: on DeepShift's fixed-point grid if there is a bias_format."""
+        if self.bias is None or self.bias_format is None:
+            return self.bias
+        integer, fraction = self.bias_format
+        steps = torch.floor(self.bias.detach() * 2.0**fraction) / 2.0**fraction
+        return _StraightThrough.apply(self.bias, steps.clamp(-(2.0 ** (integer - 1)), 2.0 ** (integer - 1) - 1))
+
+    def integer_weight(self, where: str = "weights") -> tuple[ShiftWeight, float]:
+        """Integer weights [terms, out, in/groups, kh, kw] (kh = kw = 1 for a linear layer) and the value of one unit.
+
+        Raises UnsupportedModel, naming `where`, if the exponents span more than 16 values.
+        """
+        if self.form == "PS":
+            shift, sign = (self.shift, self.sign) if self.terms > 1 else (self.shift[None], self.sign[None])
+            signs, exponents = ps_terms(shift, sign, self.weight_bits)
+        else:
+            signs, exponents = q_terms(self.weight, self.weight_bits, self.terms)
+        if signs.ndim == 3:
+            signs, exponents = signs[..., None, None], exponents[..., None, None]
+        weight, unit = integer_weight(signs, exponents, where)
+        return weight, 2.0**unit * self.weight_scale
+
+
+class ShiftConv2d(_ShiftLayer):
+    """torch.nn.Conv2d with weights that are `terms` signed powers of two, of `weight_bits` bits each.
+
+    form          "Q" (latent weight) or "PS" (latent shift and sign): see shifthw.quantize
+    weight_bits   2..8, sign included: exponents 0 down to smallest_exponent(form, weight_bits)
+    padding       int, (rows, columns) or (top, left, bottom, right), of zeros
+    weight_scale  power of two that all weights are multiplied with
+    bias_format   (integer bits, fraction bits) that the bias is rounded to, as DeepShift does; None: not rounded
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Pair, stride: Pair = 1,
+                 padding: int | tuple[int, int] | tuple[int, int, int, int] = 0, dilation: Pair = 1, groups: int = 1,
+                 bias: bool = True, *, form: Form = "Q", weight_bits: int = 5, terms: int = 1,
+                 weight_scale: float = 1.0, bias_format: tuple[int, int] | None = None) -> None:
+        if groups < 1 or in_channels % groups or out_channels % groups:
+            raise ValueError(f"ShiftConv2d: groups must divide in_channels={in_channels} and "
+                             f"out_channels={out_channels}, not {groups}")
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride, self.dilation = _pair(kernel_size), _pair(stride), _pair(dilation)
+        self.padding = padding if isinstance(padding, tuple) and len(padding) == 4 else _pair(padding) * 2
+        super().__init__((out_channels, in_channels // groups, *self.kernel_size), bias, form, weight_bits, terms,
+                         weight_scale, bias_format)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        top, left, bottom, right = self.padding
+        if (top, left) == (bottom, right):
+            padding: Pair = (top, left)
+        else:
+            x, padding = functional.pad(x, (left, right, top, bottom)), 0
+        return functional.conv2d(x, self.rounded_weight(), self.rounded_bias(), self.stride, padding, self.dilation,
+                                 self.groups)
+
+    def extra_repr(self) -> str:
+        return (f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
+                f"padding={self.padding}, groups={self.groups}, form={self.form}, weight_bits={self.weight_bits}, "
+                f"terms={self.terms}")
+
+
+class ShiftLinear(_ShiftLayer):
+    """torch.nn.Linear with weights that are signed powers of two; parameters as ShiftConv2d's."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, *, form: Form = "Q",
+                 weight_bits: int = 5, terms: int = 1, weight_scale: float = 1.0,
+                 bias_format: tuple[int, int] | None = None) -> None:
+        self.in_features, self.out_features = in_features, out_features
+        super().__init__((out_features, in_features), bias, form, weight_bits, terms, weight_scale, bias_format)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x, self.rounded_weight(), self.rounded_bias())
+
+    def extra_repr(self) -> str:
+        return (f"{self.in_features}, {self.out_features}, form={self.form}, weight_bits={self.weight_bits}, "
+                f"terms={self.terms}")
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)
