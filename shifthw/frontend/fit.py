@@ -69,7 +69,7 @@ def _at(item: Factors, shift: int) -> Fitted:
 
 
 def _plain_shift(item: Factors) -> int | None:
-    """k if every ratio is 2**-k with k in 0..MAX_SHIFT, else None."""
+    """The k for which every ratio is 2**-k with k in 0..MAX_SHIFT; None if there is none."""
     values = np.unique(np.concatenate(item.ratios))
     if len(values) != 1 or not values[0] > 0:
         return None

@@ -55,7 +55,7 @@ def write_graph(graph: Graph, path: str | Path) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(buffer.getbuffer())
         Path(temporary).chmod(0o644)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

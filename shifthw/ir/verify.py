@@ -117,7 +117,7 @@ def _check_conv(node: Node, op: ShiftConv2d) -> None:
     _require(sign.size > 0 and 1 <= op.weight.terms <= MAX_TERMS, node,
              f"has weights of shape {sign.shape}; must be 1..{MAX_TERMS} terms of at least one weight")
     _require(bool(np.isin(sign, (-1, 0, 1)).all()), node, "has signs other than -1, 0, 1")
-    _require(0 <= exponent.min() and exponent.max() <= MAX_EXPONENT, node,
+    _require(exponent.min() >= 0 and exponent.max() <= MAX_EXPONENT, node,
              f"has exponents {exponent.min()}..{exponent.max()}; must be 0..{MAX_EXPONENT}")
     _require(not exponent[sign == 0].any(), node, "has an exponent other than 0 where the sign is 0")
     _require(sign[0, 0].size <= MAX_FAN_IN, node, f"has {sign[0, 0].size} weights per output; at most {MAX_FAN_IN}")
@@ -149,7 +149,8 @@ def _check_accumulator(node: Node, op: ShiftConv2d | SumPool2d, source: TensorTy
 def _check_requantize(node: Node, op: Requantize, inputs: int) -> None:
     channels, dtype = (node.output.shape[0],), node.output.dtype
     _require(len(op.multiplier) == inputs, node, f"has {len(op.multiplier)} multiplier arrays for {inputs} inputs")
-    for name, array, limit in [("multiplier", m, MAX_MULTIPLIER) for m in op.multiplier] + [("bias", op.bias, MAX_BIAS)]:
+    parameters = [("multiplier", multiplier, MAX_MULTIPLIER) for multiplier in op.multiplier]
+    for name, array, limit in [*parameters, ("bias", op.bias, MAX_BIAS)]:
         _require(array.dtype == np.int64 and array.shape == channels, node,
                  f"has {name} {array.dtype}{list(array.shape)}; must be int64{list(channels)}")
         _require(-limit <= int(array.min()) and int(array.max()) <= limit, node,

@@ -17,8 +17,9 @@ class PadShortcut(nn.Module):
         added = out_channels - in_channels
         self.before = added // 2 if before is None else before
         if added < 0 or not 0 <= self.before <= added or stride < 1:
-            raise ValueError(f"PadShortcut: out_channels must be at least in_channels={in_channels}, not {out_channels}, "
-                             f"before within 0..{max(added, 0)} and stride 1 or more")
+            raise ValueError(f"PadShortcut: must have out_channels of at least in_channels={in_channels}, before "
+                             f"within 0..{max(added, 0)} and stride 1 or more, not {out_channels}, {self.before}, "
+                             f"{stride}")
         self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
