@@ -1,0 +1,150 @@
+"""The ArrayConfig that a network needs, and nothing more."""
+
+import dataclasses
+
+import numpy as np
+
+from ..arch import ArrayConfig
+from ..isa import Opcode
+from ..tensor_layout import TensorLayout
+from .allocate import rows_used
+from .fuse import Kind, Layer, Network
+from .instructions import Bases, Draft, bits_of, draft_program, shares_word
+from .scaling import multiplier_bits, signed_bits
+from .task import Task
+
+_SIGNED = frozenset(("xq0", "xq1"))
+_ROW_FIELDS = frozenset(("tiles_last", "in_groups_last", "in_row", "in_group_stride", "residual_row",
+                         "residual_group_stride", "out_row", "out_group_stride", "plane_rows"))
+_COORDINATE_FIELDS = frozenset(("out_width", "out_height", "x_step", "x_wrap", "y_step", "xq0", "xq1", "out_pitch"))
+
+
+def depth(words: int) -> int:
+    """Words of a memory that costs no more than one of `words`: a power of two up to 512, then multiples of 512."""
+    return max(16, 1 << (words - 1).bit_length()) if words <= 512 else -(-words // 512) * 512
+
+
+def skeleton(images: int, pixels: int, simd: int, pe: int, axi_data_bits: int) -> ArrayConfig:
+    """A configuration of which only the shape of the array counts."""
+    return ArrayConfig(images=images, pixels=pixels, simd=simd, pe=pe, axi_data_bits=axi_data_bits,
+                       input_channels=1)
+
+
+def derive(network: Network, layouts: dict[str, TensorLayout], tasks: list[Task],
+           shape: ArrayConfig) -> tuple[ArrayConfig, list[Bases]]:
+    """The configuration for the shape of array in `shape`, and where each task's words are."""
+    layers = network.layers
+    bits = max(2, *(tensor.dtype.bits for tensor in network.tensors.values()))
+    scales = [layer.scale for layer in layers if layer.scale]
+    shifts = tuple(sorted({scale.shift for scale in scales})) or (0,)
+    bases, words = _place_words(tasks, shape.pe, shifts)
+    config = dataclasses.replace(
+        shape, activation_bits=bits, exponent_levels=_levels(layers),
+        zero_weights=any(_needs_zero(task) for task in tasks if task.opcode is Opcode.CONV),
+        accumulator_bits=max([2, *(signed_bits(*span) for span in accumulator_ranges(network).values())]),
+        multiplier_bits=multiplier_bits(layers), shifts=shifts,
+        bias_bits=max([2, *(_bias_bits(layer, network, bits) for layer in layers if layer.scale)]),
+        residual=any(layer.residual for layer in layers), max_pool=any(task.opcode is Opcode.POOL for task in tasks),
+        lane_sum=any(task.reduce_steps for task in tasks),
+        max_stride=max(max(layouts[layer.output].stride) for layer in layers),
+        input_channels=layouts[network.source].wire_channels,
+        output_pixels=1 if layouts[network.result].shape[1:] == (1, 1) else shape.pixels,
+        feature_rows=depth(rows_used(layouts)), weight_words=depth(words.weight), step_words=depth(words.step),
+        scale_words=depth(max(words.scale, *(task.out_groups for task in tasks))))
+    drafts = draft_program(network, layouts, tasks, bases, config)
+    return _with_field_widths(config, drafts, tasks), bases
+
+
+def _with_field_widths(config: ArrayConfig, drafts: list[Draft], tasks: list[Task]) -> ArrayConfig:
+    row_bits = max(bits_of(drafts, _ROW_FIELDS.__contains__, _SIGNED),
+                   bits_of(drafts, lambda name: name in ("yb0", "yb1") or name.endswith("_yb"), _SIGNED)
+                   - config.pixel_bits)
+    rows = config.feature_rows if config.row_bits >= row_bits else 1 << row_bits
+    coordinate = bits_of(drafts, lambda name: name in _COORDINATE_FIELDS or name.endswith(("_x", "_y", "_xq")),
+                         _SIGNED)
+    reach = max(max(task.tiles * config.pixels // task.pitch, int(task.steps[..., 2:].max())) for task in tasks)
+    return dataclasses.replace(config, feature_rows=rows, instruction_words=depth(len(drafts)),
+                               coordinate_bits=max(coordinate, reach.bit_length()))
+
+
+def accumulator_ranges(network: Network) -> dict[str, tuple[int, int]]:
+    """Exact least and greatest sum of each layer that accumulates, by the layer's output."""
+    stored = {network.source: (network.tensors[network.source].dtype.lo, network.tensors[network.source].dtype.hi)}
+    sums = {}
+    for layer in network.layers:
+        lo, hi = stored[layer.source]
+        stored[layer.output] = (layer.scale.lo, layer.scale.hi) if layer.scale else (lo, hi)
+        if layer.kind is Kind.MAX_POOL:
+            continue
+        up, down = _weight_sums(layer)
+        lo, hi = min(lo, 0), max(hi, 0)
+        sums[layer.output] = (int((up * lo - down * hi).min()), int((up * hi - down * lo).max()))
+    return sums
+
+
+def _weight_sums(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+    """Per output channel the sum of the positive weights and minus that of the negative ones."""
+    if layer.weight is None:
+        return np.array([layer.kernel[0] * layer.kernel[1]]), np.array([0])
+    weight = layer.weight.integer
+    axes = (1, 2, 3)
+    return np.maximum(weight, 0).sum(axis=axes), np.maximum(-weight, 0).sum(axis=axes)
+
+
+def hardware_bias(layer: Layer, network: Network, activation_bits: int) -> np.ndarray:
+    """The bias as the requantize unit adds it: the zero point of a signed residual is in it."""
+    assert layer.scale is not None
+    zero = 1 << (activation_bits - 1) if layer.residual and network.tensors[layer.residual].dtype.signed else 0
+    return layer.scale.bias - zero * layer.scale.residual_multiplier
+
+
+def _bias_bits(layer: Layer, network: Network, activation_bits: int) -> int:
+    bias = hardware_bias(layer, network, activation_bits)
+    return signed_bits(int(bias.min()), int(bias.max()))
+
+
+def _levels(layers: tuple[Layer, ...]) -> int:
+    return max([0, *(int(layer.weight.exponent.max()) for layer in layers if layer.weight)]) + 1
+
+
+def _needs_zero(task: Task) -> bool:
+    """Whether a lane that is not off has no weight."""
+    weight = task.layer.weight
+    if weight is None or task.layer.groups > 1 or bool((weight.sign == 0).any()):
+        return True
+    return task.run.in_count > 1 and task.source.shape[0] % task.source.simd != 0
+
+
+@dataclasses.dataclass
+class _Words:
+    step: int = 0
+    weight: int = 0
+    scale: int = 0
+
+
+def _place_words(tasks: list[Task], pe: int, shifts: tuple[int, ...]) -> tuple[list[Bases], _Words]:
+    """Addresses of all tasks' words; equal step tables and equal diagonals are stored once."""
+    words = _Words()
+    tables: dict[bytes, int] = {}
+    diagonals: dict[tuple[int, int, int], int] = {}
+    bases = []
+    for task in tasks:
+        key = task.steps.tobytes()
+        if key not in tables:
+            tables[key] = words.step
+            words.step += len(task.steps)
+        weight, scale = words.weight, words.scale
+        if task.opcode is Opcode.CONV:
+            words.scale += task.out_groups
+            groups = 1 if task.hold and shares_word(task, pe) else task.out_groups
+            diagonal = (task.group_words, groups, task.out.shape[0])
+            if task.hold and diagonal in diagonals:
+                weight = diagonals[diagonal]
+            else:
+                words.weight += groups * task.group_words
+                if task.hold:
+                    diagonals[diagonal] = weight
+        select = shifts.index(task.layer.scale.shift) if task.layer.scale else 0
+        bases.append(Bases(tables[key], weight if task.opcode is Opcode.CONV else 0,
+                           scale if task.opcode is Opcode.CONV else 0, select))
+    return bases, words

@@ -1,0 +1,237 @@
+"""Graph to layers: what one pass over the array does, from a stored tensor to a stored tensor."""
+
+import dataclasses
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from ..errors import UnsupportedModel
+from ..ir.graph import Flatten, Graph, Input, MaxPool2d, Node, Requantize, Rounding, ShiftConv2d, SumPool2d
+from ..ir.types import ShiftWeight, TensorType
+
+
+class Kind(Enum):
+    """How a layer uses the engine."""
+
+    CONV = "conv"
+    SUM_POOL = "sum_pool"
+    IDENTITY = "identity"
+    MAX_POOL = "max_pool"
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """y[c] = clamp((acc*multiplier[c] + residual*residual_multiplier + bias[c]) >> shift, lo, hi).
+
+    Rounding is in the bias; common factors of two of the multipliers are divided out (that is exact,
+    because floor((acc*2**k + b) / 2**s) == floor((acc + floor(b / 2**k)) / 2**(s-k))).
+    """
+
+    multiplier: np.ndarray
+    bias: np.ndarray
+    shift: int
+    lo: int
+    hi: int
+    residual_multiplier: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer. Sum pools and identities have one unit weight per tap on the diagonal and no `weight`."""
+
+    name: str
+    kind: Kind
+    source: str
+    output: str
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    """Top and left; bottom and right follow from the output's shape."""
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    weight: ShiftWeight | None = None
+    scale: Scale | None = None
+    residual: str | None = None
+
+    @property
+    def terms(self) -> int:
+        return self.weight.terms if self.weight else 1
+
+    @property
+    def diagonal(self) -> bool:
+        """Whether output channel c sees input channel c alone, with weight 1."""
+        return self.kind in (Kind.SUM_POOL, Kind.IDENTITY)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Layers in order, the types of all stored tensors, the names of input and result."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    tensors: dict[str, TensorType]
+    source: str
+    result: str
+    result_shape: tuple[int, int, int]
+    """Shape of an output; the result's unless the graph flattens it."""
+
+    def readers(self, tensor: str) -> tuple[Layer, ...]:
+        """Layers that read `tensor`."""
+        return tuple(layer for layer in self.layers if tensor in (layer.source, layer.residual))
+
+
+def identity_scale(tensor: TensorType) -> Scale:
+    """The requantization that changes nothing."""
+    channels = tensor.channels
+    return Scale(np.ones(channels, np.int64), np.zeros(channels, np.int64), 0, tensor.dtype.lo, tensor.dtype.hi)
+
+
+def fuse(graph: Graph) -> Network:
+    """The layers of a graph. UnsupportedModel names a node that has no mapping, and what to do."""
+    return _Fuser(graph).network()
+
+
+class _Fuser:
+    """One walk over the nodes; accumulators and flattened tensors are resolved where they are used."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.alias: dict[str, str] = {}
+        self.flat: dict[str, str] = {}
+        self.tensors: dict[str, TensorType] = {}
+        self.layers: list[Layer] = []
+
+    def network(self) -> Network:
+        for node in self.graph.nodes:
+            self._node(node)
+        if len(self.graph.outputs) != 1:
+            raise UnsupportedModel(f"{self.graph.name}: {len(self.graph.outputs)} results; the engine stores one: "
+                                   f"keep one output")
+        name = self.graph.outputs[0]
+        shape = self.graph[name].output.shape
+        name = self.alias.get(name, name)
+        result = self.flat.get(name, name)
+        source = self.graph.nodes[0].name
+        if result not in self.tensors:
+            raise UnsupportedModel(f"{name}: the result is an accumulator; put a quantizer behind it")
+        if result == source:
+            result = self._copy(source, "result")
+        return Network(self.graph.name, tuple(self.layers), self.tensors, source, result, shape)
+
+    def _node(self, node: Node) -> None:
+        match node.op:
+            case Input():
+                self.tensors[node.name] = node.output
+            case Flatten():
+                self._flatten(node)
+            case MaxPool2d():
+                source = self._stored(node, node.inputs[0])
+                self.tensors[node.name] = node.output
+                op = node.op
+                stride = _stride(op.stride, node.output)
+                self.layers.append(Layer(node.name, Kind.MAX_POOL, source, node.name, op.kernel, stride,
+                                         op.padding[:2]))
+            case Requantize():
+                self._requantize(node, node.op)
+            case ShiftConv2d() | SumPool2d():
+                pass
+            case _:
+                raise UnsupportedModel(f"{node.name}: {type(node.op).__name__} has no mapping onto the engine")
+
+    def _resolve(self, name: str) -> str:
+        return self.alias.get(name, name)
+
+    def _flatten(self, node: Node) -> None:
+        name = self._resolve(node.inputs[0])
+        shape = self.graph[name].output.shape
+        if name in self.flat or shape[1:] == (1, 1):
+            self.alias[node.name] = name
+        else:
+            self.flat[node.name] = self._stored(node, name)
+
+    def _stored(self, node: Node, name: str) -> str:
+        """The stored tensor behind an operand."""
+        name = self._resolve(name)
+        if name in self.flat:
+            raise UnsupportedModel(f"{node.name}: reads a flattened {self.graph[self.flat[name]].output.shape} map; "
+                                   f"only a linear layer or the output can: move it before the flatten")
+        if name not in self.tensors:
+            raise UnsupportedModel(f"{node.name}: reads the accumulator {name}; put a quantizer between them")
+        return name
+
+    def _copy(self, tensor: str, suffix: str) -> str:
+        name = f"{tensor}.{suffix}"
+        self.tensors[name] = self.tensors[tensor]
+        self.layers.append(Layer(name, Kind.IDENTITY, tensor, name, scale=identity_scale(self.tensors[tensor])))
+        return name
+
+    # -- requantize ----------------------------------------------------------------------------
+    def _requantize(self, node: Node, op: Requantize) -> None:
+        names = [self._resolve(name) for name in node.inputs]
+        multipliers = [np.broadcast_to(np.asarray(m, np.int64), node.output.channels) for m in op.multiplier]
+        wide = [name not in self.tensors and name not in self.flat for name in names]
+        if len(names) > 2 or all(wide) and len(names) == 2:
+            raise UnsupportedModel(f"{node.name}: adds {' and '.join(names)}, {sum(wide)} of them accumulators; the "
+                                   f"engine adds one accumulator and one activation: quantize the other operand")
+        if len(names) == 2 and (wide[1] or not wide[0] and _uniform(multipliers[0]) and not _uniform(multipliers[1])):
+            names, multipliers, wide = names[::-1], multipliers[::-1], wide[::-1]
+        residual, residual_multiplier = None, 0
+        if len(names) == 2:
+            residual = self._stored(node, names[1])
+            if not _uniform(multipliers[1]):
+                raise UnsupportedModel(f"{node.name}: residual {residual} has a multiplier per channel, the engine has "
+                                       f"one per layer; quantize the residual with one scale for all channels")
+            residual_multiplier = int(multipliers[1][0])
+        self.tensors[node.name] = node.output
+        scale = _scale(op, multipliers[0], residual_multiplier, node.output.channels)
+        base = self._main(node, names[0]) if wide[0] else Layer(node.name, Kind.IDENTITY, self._stored(node, names[0]),
+                                                                 node.name)
+        self.layers.append(dataclasses.replace(base, scale=scale, residual=residual))
+
+    def _main(self, node: Node, name: str) -> Layer:
+        """The layer that makes the accumulator `name`."""
+        producer = self.graph[name]
+        op, operand = producer.op, self._resolve(producer.inputs[0])
+        if isinstance(op, SumPool2d):
+            source = self._stored(producer, operand)
+            return Layer(producer.name, Kind.SUM_POOL, source, node.name, op.kernel,
+                         _stride(op.stride, producer.output), op.padding[:2])
+        assert isinstance(op, ShiftConv2d), op
+        weight, stride, padding, dilation = op.weight, _stride(op.stride, producer.output), op.padding[:2], op.dilation
+        if operand in self.flat:
+            source = self.flat[operand]
+            weight = _unflatten(producer.name, op, self.tensors[source].shape)
+            padding, dilation = (0, 0), (1, 1)
+        else:
+            source = self._stored(producer, operand)
+        kernel = weight.sign.shape[3:]
+        return Layer(producer.name, Kind.CONV, source, node.name, (kernel[0], kernel[1]), stride,
+                     (padding[0], padding[1]), dilation, op.groups, weight)
+
+
+def _uniform(values: np.ndarray) -> bool:
+    return bool((values == values[0]).all())
+
+
+def _stride(stride: tuple[int, int], output: TensorType) -> tuple[int, int]:
+    """A stride along an axis with one output does nothing."""
+    return (stride[0] if output.height > 1 else 1, stride[1] if output.width > 1 else 1)
+
+
+def _unflatten(name: str, op: ShiftConv2d, shape: tuple[int, int, int]) -> ShiftWeight:
+    """The weights of a linear layer on a flattened map as a convolution that covers the map."""
+    terms, out, channels, kh, kw = op.weight.sign.shape
+    if op.groups != 1 or (kh, kw) != (1, 1) or any(op.padding) or channels != int(np.prod(shape)):
+        raise UnsupportedModel(f"{name}: reads a flattened {shape} map with groups={op.groups}, kernel ({kh}, {kw}), "
+                               f"padding {op.padding}; only a plain linear layer can")
+    full = (terms, out, *shape)
+    return ShiftWeight(op.weight.sign.reshape(full), op.weight.exponent.reshape(full))
+
+
+def _scale(op: Requantize, multiplier: np.ndarray, residual_multiplier: int, channels: int) -> Scale:
+    half = 1 << (op.shift - 1) if op.rounding is Rounding.HALF_UP and op.shift else 0
+    bias = np.broadcast_to(np.asarray(op.bias, np.int64), channels) + half
+    bits = int(np.bitwise_or.reduce(multiplier)) | residual_multiplier
+    factor = min(op.shift, (bits & -bits).bit_length() - 1) if bits else op.shift
+    return Scale(multiplier >> factor, bias >> factor, op.shift - factor, op.lo, op.hi, residual_multiplier >> factor)

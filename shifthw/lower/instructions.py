@@ -1,0 +1,133 @@
+"""Instruction fields of the tasks and of the program around them, as plain values by field name."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..arch import ArrayConfig
+from ..isa import Opcode
+from ..tensor_layout import TensorLayout
+from .fuse import Kind, Network
+from .task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """An instruction before it is encoded; `task` is None for LOAD, STORE, LOOP."""
+
+    opcode: Opcode
+    fields: dict[str, int]
+    task: Task | None = None
+    rows: int = 0
+    """Rows of a LOAD or STORE."""
+
+    @property
+    def cycles(self) -> int:
+        """Cycles with steps or rows, those of the gap before it not counted."""
+        if self.task:
+            return self.task.cycles
+        return self.rows if self.opcode is Opcode.STORE else 0
+
+    def with_fields(self, **fields: int) -> "Draft":
+        return dataclasses.replace(self, fields={**self.fields, **fields})
+
+
+@dataclass(frozen=True)
+class Bases:
+    """Where a task's words are: step, weight, start and scale memory."""
+
+    step: int
+    weight: int
+    scale: int
+    shift_select: int
+
+
+LOOP_TARGET = 1
+"""The instruction behind the first LOAD."""
+
+
+def draft_program(network: Network, layouts: dict[str, TensorLayout], tasks: list[Task], bases: list[Bases],
+                  config: ArrayConfig) -> list[Draft]:
+    """LOAD, the loop body with the LOAD of the next batch behind the input's last reader, STORE, LOOP."""
+    source, result = layouts[network.source], layouts[network.result]
+    load = Draft(Opcode.LOAD, {"out_row": source.row, "tiles_last": source.rows - 1}, rows=source.rows)
+    last_reader = max(i for i, task in enumerate(tasks) if source in (task.source, task.residual))
+    drafts = [load]
+    for i, (task, base) in enumerate(zip(tasks, bases, strict=True)):
+        drafts.append(Draft(task.opcode, {**task_fields(task, base, config.pe), "wait_load": int(i == 0)}, task))
+        if i == last_reader:
+            drafts.append(load.with_fields(delay=config.read_latency))
+    drafts.append(Draft(Opcode.STORE, {"in_row": result.row, "tiles_last": result.rows - 1}, rows=result.rows))
+    drafts.append(Draft(Opcode.LOOP, {"target": LOOP_TARGET}))
+    return drafts
+
+
+def task_fields(task: Task, bases: Bases, pe: int) -> dict[str, int]:
+    """All fields of a CONV or POOL, but its delay. Strides of loops with one turn are 0."""
+    run, source, layer = task.run, task.source, task.layer
+    several = task.out_groups > 1
+    fields = {
+        "out_groups_last": task.out_groups - 1, "tiles_last": task.tiles - 1, "taps_last": len(task.steps) - 1,
+        "in_groups_last": run.in_count - 1, "terms_last": layer.terms - 1, "idle": task.idle,
+        "reduce": int(task.reduce_steps > 0), "step_base": bases.step,
+        "in_row": source.row + run.in_first * source.group_rows,
+        "in_group_stride": source.group_rows if run.in_count > 1 or run.advance and run.count > 1 else 0,
+        "in_advance": int(run.advance), "in_signed": int(source.dtype.signed),
+        **_write_fields(task),
+    }
+    if task.opcode is Opcode.POOL:
+        return fields
+    scale = layer.scale
+    assert scale is not None
+    shared = layer.kind in (Kind.IDENTITY, Kind.SUM_POOL) and shares_word(task, pe)
+    fields |= {
+        "mask_high": int(source.dtype.signed), "weight_base": bases.weight,
+        "weight_stride": task.group_words if several and not shared else 0, "weight_hold": int(task.hold),
+        "scale_base": bases.scale, "shift_select": bases.shift_select,
+        "clamp_lo": scale.lo, "clamp_hi": scale.hi,
+    }
+    if task.residual:
+        residual = task.residual
+        fields |= {
+            "residual": 1, "residual_row": residual.row + run.first * residual.group_rows,
+            "residual_group_stride": residual.group_rows if run.count > 1 else 0,
+            "residual_signed": int(residual.dtype.signed), "residual_multiplier": scale.residual_multiplier,
+        }
+    return fields
+
+
+def shares_word(task: Task, pe: int) -> bool:
+    """Whether a diagonal task needs the same weight word for every output group."""
+    full = task.out.shape[0] % task.source.simd == 0 or task.out_groups == 1
+    return task.slots(pe) == 1 and full
+
+
+def _write_fields(task: Task) -> dict[str, int]:
+    out, pitch, pixels = task.out, task.pitch, task.source.pixels
+    sy, sx = out.stride
+    x_step, y_step = pixels % pitch, pixels // pitch
+    fields = {
+        "out_row": out.row + task.run.first * out.group_rows,
+        "out_group_stride": out.group_rows if task.run.count > 1 else 0,
+        "plane_rows": out.plane_rows if out.planes > 1 else 0, "beats_last": out.planes - 1,
+        "stride_x": sx, "stride_y": sy, "out_width": out.shape[2], "out_height": out.shape[1],
+        "x_step": x_step, "x_wrap": pitch, "y_step": y_step,
+        "xq0": x_step // sx, "xr0": x_step % sx, "xq1": (x_step - pitch) // sx, "xr1": (x_step - pitch) % sx,
+        "yb0": y_step // sy * out.pitch, "yr0": y_step % sy,
+        "yb1": (y_step + 1) // sy * out.pitch, "yr1": (y_step + 1) % sy, "out_pitch": out.pitch,
+    }
+    for p in range(pixels):
+        y, x = divmod(p, pitch)
+        fields |= {f"lane{p}_x": x, f"lane{p}_y": y, f"lane{p}_xq": x // sx, f"lane{p}_xr": x % sx,
+                   f"lane{p}_yb": y // sy * out.pitch, f"lane{p}_yr": y % sy}
+    return fields
+
+
+def bits_of(drafts: list[Draft], belongs: Callable[[str], bool], signed: frozenset[str]) -> int:
+    """Bits that hold every field that `belongs`; two's complement for the names in `signed`."""
+    need = 1
+    for draft in drafts:
+        for name, value in draft.fields.items():
+            if belongs(name):
+                need = max(need, (value if value >= 0 else -value - 1).bit_length() + (name in signed))
+    return need

@@ -1,0 +1,62 @@
+"""Shared right shifts: layers whose shifts can be made equal without a wider multiplier get one shift."""
+
+import dataclasses
+
+import numpy as np
+
+from .fuse import Layer, Scale
+
+FREE_MULTIPLIER_BITS = 18
+"""Bits of a multiplier that cost nothing more (one operand of a DSP slice)."""
+
+
+def signed_bits(*values: int) -> int:
+    """Bits of the narrowest two's complement number that holds each of the values."""
+    return max((value if value >= 0 else -value - 1).bit_length() for value in values) + 1
+
+
+def multiplier_bits(layers: tuple[Layer, ...]) -> int:
+    """Bits of the requantize multipliers, 0 if all are 1."""
+    scales = [layer.scale for layer in layers if layer.scale]
+    if all((scale.multiplier == 1).all() for scale in scales) and all(
+            layer.scale.residual_multiplier == 1 for layer in layers if layer.scale and layer.residual):
+        return 0
+    return max(_bits(scale) for scale in scales)
+
+
+def share_shifts(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The layers with as few different shifts as possible.
+
+    acc*m + b >> s equals acc*(m << k) + (b << k) >> (s + k), so a layer may take any shift of
+    s .. s+slack; the fewest shifts that reach all those intervals are found greedily.
+    """
+    bits = multiplier_bits(layers)
+    if not bits:
+        return layers
+    limit = max(bits, FREE_MULTIPLIER_BITS)
+    spans = {(scale.shift, scale.shift + min(limit - _bits(scale), 62 - _bias_bits(scale)))
+             for layer in layers if (scale := layer.scale)}
+    chosen: list[tuple[int, int]] = []  # [lowest common shift, highest common shift] of each set of layers
+    for low, high in sorted(spans, key=lambda span: span[1]):
+        if chosen and low <= chosen[-1][1]:
+            chosen[-1] = (max(low, chosen[-1][0]), chosen[-1][1])
+        else:
+            chosen.append((low, high))
+    shifts = [low for low, _ in chosen]
+    return tuple(dataclasses.replace(layer, scale=_scaled(layer.scale, limit, shifts)) if layer.scale else layer
+                 for layer in layers)
+
+
+def _bits(scale: Scale) -> int:
+    return signed_bits(int(scale.multiplier.min()), int(scale.multiplier.max()), scale.residual_multiplier)
+
+
+def _bias_bits(scale: Scale) -> int:
+    return signed_bits(int(scale.bias.min()), int(scale.bias.max()))
+
+
+def _scaled(scale: Scale, limit: int, shifts: list[int]) -> Scale:
+    shift = min(shift for shift in shifts if shift >= scale.shift)
+    k = shift - scale.shift
+    return Scale(np.left_shift(scale.multiplier, k), np.left_shift(scale.bias, k), shift, scale.lo, scale.hi,
+                 scale.residual_multiplier << k)
