@@ -55,7 +55,8 @@ set bitstream [file join $project $project_name.runs impl_1 system_wrapper.bit]
 file copy -force $bitstream [file join $out $project_name.bit]
 set handoffs [list]
 foreach tree {gen srcs} {
-    lappend handoffs {*}[glob -nocomplain [file join $project $project_name.$tree sources_1 bd system hw_handoff system.hwh]]
+    set sources [file join $project $project_name.$tree sources_1]
+    lappend handoffs {*}[glob -nocomplain [file join $sources bd system hw_handoff system.hwh]]
 }
 if {[llength $handoffs] == 0} {
     error "shifthw: no system.hwh in $project; was the block design generated?"

@@ -119,17 +119,16 @@ module shifthw_top #(
     (* X_INTERFACE_PARAMETER = "SENSITIVITY LEVEL_HIGH" *)
     output wire irq,
 
-    // About 3 Hz at 200 MHz: the bitstream is loaded and its clock runs.
+    // About 3 Hz at 200 MHz: the bitstream is loaded, its clock runs, it is out of reset.
     output wire heartbeat
 );
 
-    reg rst = 1'b1;
-    always @(posedge aclk)
+    reg rst;
+    reg [25:0] cycles;
+    always @(posedge aclk) begin
         rst <= !aresetn;
-
-    reg [25:0] cycles = 26'd0;
-    always @(posedge aclk)
-        cycles <= cycles + 26'd1;
+        cycles <= rst ? 26'd0 : cycles + 26'd1;
+    end
     assign heartbeat = cycles[25];
 
     shifthw_engine engine (
