@@ -296,8 +296,9 @@ class _Tiles:
     # -- computing -----------------------------------------------------------------------------
     def _maxima(self, og: int, tiles: np.ndarray) -> np.ndarray:
         best = np.zeros(0)
+        channels = self.run_.program.tensors[self.target].shape[0] - og * self.c.simd
         for tap in range(self.taps):
-            u = self._operands(og, tiles, tap, 0, np.zeros(self.c.simd, bool))
+            u = self._operands(og, tiles, tap, 0, np.arange(self.c.simd) < channels)
             best = np.maximum(best, u) if tap else u
         return best ^ self.sign_flip
 
