@@ -18,8 +18,8 @@ from .types import TensorType
 from .verify import verify
 
 FLOAT32_EXACT, FLOAT64_EXACT = 1 << 24, 1 << 53
-ELEMENTS_PER_BATCH = 1 << 20
-"""Elements of a batch's largest tensor: about what stays in the cache."""
+ELEMENTS_PER_BATCH = 1 << 18
+"""Elements of a batch's largest tensor: its windows still fit the caches; larger batches measured slower."""
 
 
 def interpret(graph: Graph, images: np.ndarray, *, keep: Literal["outputs", "all"] = "outputs",

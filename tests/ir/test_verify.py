@@ -1,0 +1,128 @@
+"""Each inconsistency that verify must name, made by one change to a good graph."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from shifthw.errors import UnsupportedModel
+from shifthw.ir import (
+    Flatten,
+    Graph,
+    Input,
+    IntType,
+    MaxPool2d,
+    Node,
+    Requantize,
+    ShiftConv2d,
+    ShiftWeight,
+    SumPool2d,
+    TensorType,
+    verify,
+)
+
+U8 = IntType(8, False)
+
+
+def good() -> Graph:
+    """A residual block, a maximum pool, a sum pool, a classifier."""
+    ones, zeros = np.ones(2, np.int64), np.zeros(2, np.int64)
+    sign = np.ones((1, 2, 2, 3, 3), np.int8)
+    conv = ShiftConv2d(ShiftWeight(sign, np.zeros_like(sign)), padding=(1, 1, 1, 1))
+    act = TensorType((2, 4, 4), U8)
+    nodes = (
+        Node("input", Input(), (), act),
+        Node("conv", conv, ("input",), TensorType((2, 4, 4), IntType(14, True))),
+        Node("add", Requantize((ones, ones), zeros, 4, 0, 255), ("conv", "input"), act),
+        Node("max", MaxPool2d((2, 2), (2, 2)), ("add",), TensorType((2, 2, 2), U8)),
+        Node("sum", SumPool2d((2, 2), (2, 2)), ("max",), TensorType((2, 1, 1), IntType(11, True))),
+        Node("mean", Requantize((ones,), zeros, 2, 0, 255), ("sum",), TensorType((2, 1, 1), U8)),
+        Node("flat", Flatten(), ("mean",), TensorType((2, 1, 1), U8)),
+    )
+    return Graph("net", nodes, ("flat",))
+
+
+def changed(name: str, /, **fields: object) -> Graph:
+    """The good graph with fields of one node replaced; `op_` prefixed ones are the operation's."""
+    graph = good()
+    node = graph[name]
+    op = replace(node.op, **{key[3:]: value for key, value in fields.items() if key.startswith("op_")})
+    fields = {key: value for key, value in fields.items() if not key.startswith("op_")}
+    fresh = replace(node, op=op, **fields)
+    return replace(graph, nodes=tuple(fresh if other.name == name else other for other in graph.nodes))
+
+
+def reordered() -> Graph:
+    graph = good()
+    return replace(graph, nodes=(graph.nodes[0], graph.nodes[2], graph.nodes[1], *graph.nodes[3:]))
+
+
+def weight(sign: int = 1, exponent: int = 0, shape: tuple[int, ...] = (1, 2, 2, 3, 3)) -> ShiftWeight:
+    return ShiftWeight(np.full(shape, sign, np.int8), np.full(shape, exponent, np.int8))
+
+
+def tensor(shape: tuple[int, int, int], bits: int, signed: bool, scale: float = 1.0) -> TensorType:
+    return TensorType(shape, IntType(bits, signed), scale)
+
+
+LONG = np.ones(3, np.int64)
+BAD: dict[str, tuple[Callable[[], Graph], str]] = {
+    "order": (reordered, "add .*reads 'conv', which no earlier node makes"),
+    "no such tensor": (lambda: changed("max", inputs=("nothing",)), "max .*reads 'nothing'"),
+    "name twice": (lambda: changed("max", name="conv"), "conv .*occurs before"),
+    "input in the middle": (lambda: replace(good(), nodes=(*good().nodes, Node("b", Input(), (), good()["max"].output))),
+                            "b .*must be the Input if, and only if, it is first"),
+    "no input": (lambda: replace(good(), nodes=good().nodes[1:]), "conv .*must be the Input"),
+    "too many inputs": (lambda: changed("max", inputs=("add", "add")), "max .*has 2 inputs, must have 1"),
+    "empty": (lambda: Graph("net", (), ()), "net: a graph must have nodes"),
+    "no outputs": (lambda: replace(good(), outputs=()), "net: a graph must have nodes and outputs"),
+    "unknown output": (lambda: replace(good(), outputs=("gone",)), "net: output 'gone'"),
+    "accumulator as output": (lambda: replace(good(), outputs=("sum",)), "sum .*not quantized"),
+    "accumulator read by a pool": (lambda: changed("max", inputs=("conv",)), "only a Requantize may"),
+    "accumulator second": (lambda: changed("add", inputs=("input", "conv")), "it must come first"),
+    "shape": (lambda: changed("conv", output=tensor((2, 4, 5), 14, True)), r"its inputs give \(2, 4, 4\)"),
+    "zero size": (lambda: changed("conv", output=tensor((2, 0, 4), 14, True)), "three positive sizes"),
+    "residual shape": (lambda: changed("mean", inputs=("sum", "max"), op_multiplier=(LONG[:2], LONG[:2])),
+                       "adds tensors of shapes"),
+    "channels": (lambda: changed("conv", op_weight=weight(shape=(1, 2, 3, 3, 3))), "3 input channels, its input has 2"),
+    "window too large": (lambda: changed("conv", op_padding=(0, 0, 0, 0), op_weight=weight(shape=(1, 2, 2, 5, 3))),
+                         "window larger than its padded input"),
+    "narrow accumulator": (lambda: changed("conv", output=tensor((2, 4, 4), 13, True)),
+                           "has a s13 accumulator; its sums need s14"),
+    "unsigned accumulator": (lambda: changed("conv", output=tensor((2, 4, 4), 14, False)), "u14 accumulator"),
+    "wide activation": (lambda: changed("input", output=tensor((2, 4, 4), 33, False)), "33-bit activations"),
+    "one-bit activation": (lambda: changed("input", output=tensor((2, 4, 4), 1, False)), "1-bit activations"),
+    "changed type": (lambda: changed("max", output=tensor((2, 2, 2), 9, False)), "makes u9 of u8"),
+    "scale": (lambda: changed("input", output=tensor((2, 4, 4), 8, False, math.nan)), "has scale nan"),
+    "sign": (lambda: changed("conv", op_weight=weight(sign=2)), "signs other than -1, 0, 1"),
+    "exponent": (lambda: changed("conv", op_weight=weight(exponent=16)), "exponents 16..16; must be 0..15"),
+    "exponent of zero": (lambda: changed("conv", op_weight=weight(sign=0, exponent=1)), "where the sign is 0"),
+    "terms": (lambda: changed("conv", op_weight=weight(shape=(5, 2, 2, 3, 3))), "1..4 terms"),
+    "stride": (lambda: changed("conv", op_stride=(0, 1)), "strides and dilations of 1"),
+    "padding": (lambda: changed("conv", op_padding=(-1, 0, 0, 0)), "0 or more"),
+    "padding pair": (lambda: changed("conv", op_padding=(1, 1)), r"must be \(top, left, bottom, right\)"),
+    "groups": (lambda: changed("conv", op_groups=3), "3 groups"),
+    "pool padding": (lambda: changed("max", op_padding=(2, 0, 0, 0)), "must be smaller than the kernel"),
+    "multiplier length": (lambda: changed("mean", op_multiplier=(LONG,)), r"multiplier int64\[3\]; must be int64\[2\]"),
+    "multiplier count": (lambda: changed("add", op_multiplier=(LONG[:2],)), "1 multiplier arrays for 2 inputs"),
+    "multiplier type": (lambda: changed("mean", op_multiplier=(LONG[:2].astype(np.int32),)), "int32"),
+    "multiplier range": (lambda: changed("mean", op_multiplier=(LONG[:2] << 31,)), "must be within"),
+    "bias range": (lambda: changed("mean", op_bias=LONG[:2] << 62), "must be within"),
+    "shift": (lambda: changed("mean", op_shift=48), "must be 0..47"),
+    "clamp outside the type": (lambda: changed("mean", op_hi=256), "must be an ascending range inside u8"),
+    "clamp reversed": (lambda: changed("mean", op_lo=200, op_hi=100), "ascending"),
+    "rounding": (lambda: changed("mean", op_rounding="floor"), "must be a Rounding"),
+}
+
+
+def test_good_graph_passes() -> None:
+    verify(good())
+
+
+@pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD)
+def test_inconsistency_is_named(make: Callable[[], Graph], message: str) -> None:
+    with pytest.raises(UnsupportedModel, match=message) as caught:
+        verify(make())
+    assert "\n" not in str(caught.value)
