@@ -97,7 +97,7 @@ def test_abort_completes_bursts_without_writing(seed: int) -> None:
                 assert not ctx.get(dut.error)
             await ctx.tick()   # the memory has seen the last transfer
             assert memory.idle and not ctx.get(dut.bus.awvalid) and not ctx.get(dut.bus.wvalid)
-            written = [value for value in memory.memory.values()]
+            written = list(memory.memory.values())
             assert len(written) == 8 * given and all(value == 0xFF for value in written)
             ctx.set(dut.abort, 0)
             ctx.set(dut.i.valid, 0)
