@@ -33,26 +33,36 @@ def skeleton(images: int, pixels: int, simd: int, pe: int, axi_data_bits: int) -
 def derive(network: Network, layouts: dict[str, TensorLayout], tasks: list[Task],
            shape: ArrayConfig) -> tuple[ArrayConfig, list[Bases]]:
     """The configuration for the shape of array in `shape`, and where each task's words are."""
-    layers = network.layers
-    bits = max(2, *(tensor.dtype.bits for tensor in network.tensors.values()))
-    scales = [layer.scale for layer in layers if layer.scale]
-    shifts = tuple(sorted({scale.shift for scale in scales})) or (0,)
-    bases, words = _place_words(tasks, shape.pe, shifts)
+    bases, words = _place_words(tasks, shape.pe, all_shifts(network))
     config = dataclasses.replace(
-        shape, activation_bits=bits, exponent_levels=_levels(layers),
+        derive_numbers(network, shape),
         zero_weights=any(_needs_zero(task) for task in tasks if task.opcode is Opcode.CONV),
-        accumulator_bits=max([2, *(signed_bits(*span) for span in accumulator_ranges(network).values())]),
-        multiplier_bits=multiplier_bits(layers), shifts=shifts,
-        bias_bits=max([2, *(_bias_bits(layer, network, bits) for layer in layers if layer.scale)]),
-        residual=any(layer.residual for layer in layers), max_pool=any(task.opcode is Opcode.POOL for task in tasks),
         lane_sum=any(task.reduce_steps for task in tasks),
-        max_stride=max(max(layouts[layer.output].stride) for layer in layers),
+        max_stride=max(max(layouts[layer.output].stride) for layer in network.layers),
         input_channels=layouts[network.source].wire_channels,
-        output_pixels=1 if layouts[network.result].shape[1:] == (1, 1) else shape.pixels,
         feature_rows=depth(rows_used(layouts)), weight_words=depth(words.weight), step_words=depth(words.step),
         scale_words=depth(max(words.scale, *(task.out_groups for task in tasks))))
     drafts = draft_program(network, layouts, tasks, bases, config)
     return _with_field_widths(config, drafts, tasks), bases
+
+
+def all_shifts(network: Network) -> tuple[int, ...]:
+    """The right shifts of all layers, ascending."""
+    return tuple(sorted({layer.scale.shift for layer in network.layers if layer.scale})) or (0,)
+
+
+def derive_numbers(network: Network, shape: ArrayConfig) -> ArrayConfig:
+    """`shape` with what depends on the network alone: the widths of numbers, the units."""
+    layers = network.layers
+    bits = max(2, *(tensor.dtype.bits for tensor in network.tensors.values()))
+    return dataclasses.replace(
+        shape, activation_bits=bits, exponent_levels=_levels(layers),
+        accumulator_bits=max([2, *(signed_bits(*span) for span in accumulator_ranges(network).values())]),
+        multiplier_bits=multiplier_bits(layers), shifts=all_shifts(network),
+        bias_bits=max([2, *(_bias_bits(layer, network, bits) for layer in layers if layer.scale)]),
+        residual=any(layer.residual for layer in layers),
+        max_pool=any(layer.kind is Kind.MAX_POOL for layer in layers),
+        output_pixels=1 if network.tensors[network.result].shape[1:] == (1, 1) else shape.pixels)
 
 
 def _with_field_widths(config: ArrayConfig, drafts: list[Draft], tasks: list[Task]) -> ArrayConfig:

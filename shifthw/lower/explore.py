@@ -1,0 +1,156 @@
+"""Design-space search: the array that runs a network best within a board's budget."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from math import inf
+from typing import Literal
+
+from ..arch import ArrayConfig
+from ..errors import DoesNotFit
+from ..ir.graph import Graph
+from ..program import Program
+from .allocate import largest
+from .compile import Plan, finish, plan, prepare, useful_macs
+from .derive import derive_numbers, skeleton
+from .fuse import Network
+from .resources import FAMILIES, Coefficients, Resources, resources
+
+LUT_SHARE, BRAM_SHARE, DSP_SHARE, FF_SHARE = 0.85, 0.90, 0.95, 0.80
+"""Parts of the chip that an engine may take and still be placed and routed."""
+
+_CHOICES = {
+    "images": tuple(range(1, 17)),
+    "pixels": (2, 4, 8, 16, 32, 64),
+    "simd": (2, 4, 8, 16, 32, 64, 128),
+    "pe": (1, 2, 4, 8, 16, 32, 64, 128),
+}
+
+Goal = Literal["throughput", "latency"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a board offers: totals of the chip, clock and width of the memory bus."""
+
+    lut: int
+    ff: int
+    bram36: float
+    dsp: int
+    clock_mhz: float
+    axi_data_bits: int
+    family: str = "xc7"
+
+    def limits(self) -> Resources:
+        """What an engine may take."""
+        return Resources(LUT_SHARE * self.lut, FF_SHARE * self.ff, BRAM_SHARE * self.bram36, DSP_SHARE * self.dsp)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Result of a search: the program, the estimate, and how many arrays were planned and fitted."""
+
+    program: Program
+    estimate: Resources
+    planned: int
+    fitting: int
+
+
+def search(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[str, int] | None = None) -> Program:
+    """The best program for a budget; see `explore`."""
+    return explore(graph, budget, goal, pins).program
+
+
+def explore(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[str, int] | None = None) -> Found:
+    """Search all arrays of at most 16 images; `pins` fixes some of images, pixels, simd, pe.
+
+    throughput: most images per cycle; latency: fewest cycles of a batch, of one image unless images is
+    pinned. Among equals the one with fewer LUTs. DoesNotFit tells what the smallest candidate exceeds.
+    """
+    network = prepare(graph)
+    coefficients, limits = FAMILIES[budget.family], budget.limits()
+    macs = sum(useful_macs(layer, network) for layer in network.layers)
+    fixed = {"images": 1, **(pins or {})} if goal == "latency" else dict(pins or {})
+    shapes = sorted(_shapes(fixed, budget.axi_data_bits), key=lambda c: (-c.lanes, c.images, c.pixels, c.simd))
+    cycles: dict[tuple[int, int, int], Plan] = {}
+    best: tuple[float, float, Plan, Resources] | None = None
+    smallest: tuple[float, Plan | ArrayConfig, Resources] | None = None
+    planned = fitting = 0
+    for shape in shapes:
+        limit_cost = macs / shape.lanes if goal == "throughput" else macs * shape.images / shape.lanes
+        if best and limit_cost > best[0]:
+            continue
+        low = _least(shape, network, coefficients)
+        if excess := _excess(low, limits):
+            if smallest is None or excess < smallest[0]:
+                smallest = (excess, shape, low)
+            continue
+        made, planned = _plan(network, shape, cycles), planned + 1
+        estimate = resources(made.config, coefficients)
+        if excess := _excess(estimate, limits):
+            if smallest is None or excess < smallest[0]:
+                smallest = (excess, made, estimate)
+            continue
+        fitting += 1
+        cost = made.cycles_per_batch / (shape.images if goal == "throughput" else 1)
+        if best is None or (cost, estimate.lut) < best[:2]:
+            best = (cost, estimate.lut, made, estimate)
+    if best is None:
+        raise _does_not_fit(network, smallest, limits)
+    return Found(finish(best[2]), best[3], planned, fitting)
+
+
+def _shapes(pins: dict[str, int], axi_data_bits: int) -> Iterator[ArrayConfig]:
+    if unknown := set(pins) - set(_CHOICES):
+        raise DoesNotFit(f"array: {', '.join(sorted(unknown))} cannot be chosen; only {', '.join(_CHOICES)} can")
+    choices = [(pins[name],) if name in pins else values for name, values in _CHOICES.items()]
+    for images, pixels, simd, pe in product(*choices):
+        if pe <= simd or {"pe", "simd"} <= set(pins):
+            yield skeleton(images, pixels, simd, pe, axi_data_bits)
+
+
+def _least(shape: ArrayConfig, network: Network, coefficients: Coefficients) -> Resources:
+    """A lower bound of the array's resources that needs no plan."""
+    small = derive_numbers(network, shape)
+    return resources(dataclasses.replace(small, feature_rows=16, weight_words=16, step_words=16, scale_words=16,
+                                         instruction_words=16, coordinate_bits=2), coefficients)
+
+
+def _plan(network: Network, shape: ArrayConfig, made: dict[tuple[int, int, int], Plan]) -> Plan:
+    """A plan; only the configuration depends on the number of images."""
+    key = (shape.pixels, shape.simd, shape.pe)
+    if key not in made:
+        made[key] = plan(network, shape)
+    return dataclasses.replace(made[key], config=dataclasses.replace(made[key].config, images=shape.images))
+
+
+def _excess(need: Resources, limits: Resources) -> float:
+    """How many times the scarcest limit is exceeded; 0 if everything fits."""
+    worst = max(_ratio(getattr(need, field.name), getattr(limits, field.name)) for field in dataclasses.fields(limits))
+    return worst if worst > 1 else 0.0
+
+
+def _ratio(need: float, limit: float) -> float:
+    return need / limit if limit else (inf if need else 0.0)
+
+
+_NAMES = {"lut": "LUTs", "ff": "flip-flops", "bram36": "block RAMs", "dsp": "DSP slices"}
+
+
+def _does_not_fit(network: Network, smallest: tuple[float, Plan | ArrayConfig, Resources] | None,
+                  limits: Resources) -> DoesNotFit:
+    if smallest is None:
+        return DoesNotFit(f"{network.name}: pe must divide simd; pin other values")
+    _, made, need = smallest
+    c = made.config if isinstance(made, Plan) else made
+    over = "; ".join(f"{getattr(need, name):.0f} {_NAMES[name]}, {getattr(limits, name):.0f} may be used"
+                     for name in _NAMES if getattr(need, name) > getattr(limits, name))
+    remedy = "pin fewer or smaller images, pixels, simd, pe"
+    if isinstance(made, Plan) and need.bram36 > limits.bram36:
+        features = c.pixels * c.simd * c.feature_rows * c.images * c.activation_bits // 8
+        weights = c.weight_words * c.weight_word_bits // 8
+        remedy = (f"feature memory {features} bytes, the largest being {largest(made.layouts)}, weights {weights} "
+                  f"bytes: use smaller images, fewer channels, fewer bits, or a larger board")
+    return DoesNotFit(f"{network.name}: the nearest array (images={c.images}, pixels={c.pixels}, simd={c.simd}, "
+                      f"pe={c.pe}) needs {over}: {remedy}")
