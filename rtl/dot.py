@@ -17,6 +17,9 @@ class Dot(SharedComponent):
 
     Free running, latency 1 + log2(simd) cycles, a set of operands per cycle.
 
+    The tree adds three numbers at a time, for which a bit takes one LUT with two outputs and no more of the carry
+    chain than for two. It has fewer levels than a tree of pairs; registers at its end make up for them.
+
     Parameters
     ----------
     activation_bits : int
@@ -81,10 +84,12 @@ class Dot(SharedComponent):
                 lane.zero.eq(self.zero[i]),
             ]
             terms.append(lane.o)
+        highest = [(1 << self.lane_bits) - 1] * self.simd
         for level in range(1, self.levels + 1):
-            sums = [Signal(self.lane_bits + level, name=f"sum{level}_{i}", reset_less=True)
-                    for i in range(len(terms) // 2)]
-            m.d.sync += [s.eq(terms[2 * i] + terms[2 * i + 1]) for i, s in enumerate(sums)]
+            highest = [sum(highest[n:n + 3]) for n in range(0, len(highest), 3)]
+            sums = [Signal(range(bound + 1), name=f"sum{level}_{n}", reset_less=True)
+                    for n, bound in enumerate(highest)]
+            m.d.sync += [s.eq(sum(terms[3 * n + 1:3 * n + 3], terms[3 * n])) for n, s in enumerate(sums)]
             terms = sums
         m.d.comb += self.o.eq(terms[0])
         return m

@@ -1,7 +1,7 @@
 """One lane of the array: an activation times a signed power of two."""
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -86,14 +86,14 @@ class ShiftLane(wiring.Component):
     Free running, latency 1 cycle, an operand per cycle. Exponents of exponent_levels and above
     are allowed only with `zero`.
 
-    The shift is a rotation of the A-bit operand, repeated over the output and masked: a bit of
-    the output then depends on two bits of the operand rotated by e mod 4, on e and on the sign,
-    which is one 6-input LUT for up to 8 levels. `zero` is the register's synchronous reset.
+    `zero` is the register's synchronous reset and costs no LUT. The shift is left to the synthesizer: a rotation
+    and masks, which need a 6-input LUT per bit of the output, came out no smaller, and larger once small LUTs are
+    paired.
 
     Parameters
     ----------
     activation_bits : int
-        A, bits of the operand (2..32).
+        Bits of the operand (2..32).
     exponent_levels : int
         Shifts are 0..exponent_levels-1 (1..16).
     exponent_bits : int
@@ -133,15 +133,11 @@ class ShiftLane(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         shift = self.e[:(self.exponent_levels - 1).bit_length()]
-        turned = self.u
-        for stage, bit in enumerate(shift):
-            turned = Mux(bit, turned.rotate_left(1 << stage), turned)
-        repeated = turned.replicate(-(-self.output_bits // self.activation_bits))
-        mask = Const((1 << self.activation_bits) - 1, self.activation_bits) << shift
+        shifted = (self.u << shift)[:self.output_bits]
         o = Signal(self.output_bits, reset_less=True)
         with m.If(self.zero):
             m.d.sync += o.eq(0)
         with m.Else():
-            m.d.sync += o.eq((repeated & mask) ^ self.sign.replicate(self.output_bits))
+            m.d.sync += o.eq(shifted ^ self.sign.replicate(self.output_bits))
         m.d.comb += self.o.eq(o)
         return m

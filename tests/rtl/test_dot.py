@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from shifthw.arch import ArrayConfig
 from shifthw.rtl.dot import Dot
 
 from .harness import check_members, check_pipeline, model_only, pack
@@ -29,6 +30,7 @@ def operands(dut: Dot, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, n
 def test_dot(activation_bits: int, levels: int, simd: int, zero_weights: bool) -> None:
     dut = Dot(activation_bits=activation_bits, exponent_levels=levels, zero_weights=zero_weights, simd=simd)
     check_members(dut)
+    assert dut.latency == ArrayConfig(simd=simd, pe=1, input_channels=1).dot_latency
     u, e, sign, zero = operands(dut, 16 if simd > 32 else 40, seed=3)
     inputs = [{"u": pack(u[n], dut.activation_bits), "e": pack(e[n], dut.exponent_bits),
                "sign": pack(sign[n], 1), "zero": pack(zero[n], 1)} for n in range(len(u))]
