@@ -112,7 +112,7 @@ def _compile(
     # The generated makefile leaves out the compiler's -include for its precompiled header, so that a build
     # with one (larger designs) fails; naming it here repairs that.
     _run([str(toolchain.make), "-C", "objects", "-f", "Vtop.mk", "-j", str(JOBS),
-          "CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O2", "OPT_GLOBAL=-O1"], folder, toolchain, progress)
+          "CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O1", "OPT_GLOBAL=-O1"], folder, toolchain, progress)
 
 
 def _run(command: list[str], folder: Path, toolchain: Toolchain, progress: Progress | None = None) -> None:

@@ -57,7 +57,7 @@ def read_build(folder: Path) -> dict[str, object]:
     """The manifest of a build whose files are all there and unchanged; BadBuild names the first that is not."""
     manifest = _manifest(folder)
     if manifest is None:
-        raise BadBuild(f"{folder}: must be a folder that `shifthw build` wrote, it has no {MANIFEST} of one: build first")
+        raise BadBuild(f"{folder}: must be a folder that `shifthw build` wrote, it has no {MANIFEST}: build first")
     for path, digest in _digests(manifest).items():
         file = folder / path
         if not file.is_file():

@@ -1,0 +1,43 @@
+# make demo   the main job on a trained network: build, simulate, compare
+# make test   lint, types, tests (minutes)
+# make slow   the tests that take longer
+# Everything is installed into .venv, once.
+
+PYTHON ?= python3
+PIP_ARGS ?=
+BIN := .venv/bin
+STAMP := .venv/installed
+OUT := build/demo
+
+.PHONY: demo test slow lint clean
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo.py $(OUT)
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+# Type checkers know only packages that lie as they are imported: build/typed links them together so.
+lint: $(STAMP)
+	$(BIN)/ruff check
+	rm -rf build/typed
+	mkdir -p build/typed/shifthw
+	ln -s $(CURDIR)/shifthw/* $(CURDIR)/boards $(CURDIR)/rtl $(CURDIR)/sim build/typed/shifthw/
+	$(BIN)/mypy
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: Python 3.11 or newer must be there as '$(PYTHON)': name another with make PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' || \
+	  { echo "make: $(PYTHON) must have venv and pip: install python3-venv" >&2; exit 2; }
+	@for tool in g++ perl tclsh; do command -v $$tool >/dev/null || \
+	  { echo "make: $$tool must be installed, it was not found (needed: a C++ compiler, make, perl, tclsh)" >&2; exit 2; }; done
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache
