@@ -111,7 +111,7 @@ class ProgramLoader(wiring.Component):
             column_end.eq(column == Array(columns - 1 for _, columns in shapes)[section]),
         ]
         take, bad, wrong = Signal(), Signal(), Signal()
-        expected = self._checksum(m, word, take)
+        expected = self._checksum(m, word, take & (state != State.CHECKSUM))
         m.d.comb += [
             take.eq(self.i.valid & (state != State.IDLE)),
             self.i.ready.eq(beat_end & (state != State.IDLE)),
@@ -164,7 +164,7 @@ class ProgramLoader(wiring.Component):
             m.d.comb += bad.eq(is_end & word.any())
 
     def _checksum(self, m, word, take):
-        """The sums over the 32-bit words of all earlier beats; `b` follows `a` one cycle later."""
+        """The sums over the 32-bit words taken; `b` follows `a` one cycle later."""
         sums = data.View(data.StructLayout({"a": 32, "b": 32}), Signal(64, name="sums", reset_less=True))
         added = Signal()
         m.d.sync += added.eq(take)

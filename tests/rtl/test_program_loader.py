@@ -95,6 +95,13 @@ def test_writes_every_memory(data_bits: int, stall: float) -> None:
 
 
 @pytest.mark.parametrize("data_bits", WIDTHS)
+def test_rests_anywhere(data_bits: int) -> None:
+    c = config(data_bits)
+    image = end(records(data_bits, [random_record(c, Section.STEP, random.Random(7), 1, 2)]), data_bits)
+    assert load(ProgramLoader(config=c), *[image] * 12, stall=0.5)[1] == ["done"] * 12
+
+
+@pytest.mark.parametrize("data_bits", WIDTHS)
 def test_empty_image(data_bits: int) -> None:
     assert load(ProgramLoader(config=config(data_bits)), end([], data_bits)) == ([], ["done"])
 
