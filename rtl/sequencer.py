@@ -1,5 +1,6 @@
 """The sequencer: runs the program, one instruction after another, as nested loop counters."""
 
+import numpy as np
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
@@ -114,6 +115,38 @@ class Sequencer(wiring.Component):
             "done": Out(1),
             "illegal": Out(1),
         })
+
+    def model(self, fields: dict[str, int]) -> list[dict[str, int]]:
+        """Step fields of every cycle from the first step of a CONV or POOL to its last cycle (idle: {}).
+
+        `fields` are an instruction's, as InstructionLayout.decode gives them; they must be in range.
+        """
+        cycles = []
+        pool = fields["opcode"] == Opcode.POOL
+        row_mask, weight_mask = (1 << self.config.row_bits) - 1, (1 << bits_for(self.config.weight_words)) - 1
+        slots = 1 if pool else self.config.slots
+        for og in range(fields["out_groups_last"] + 1):
+            channel_group, slot = divmod(og, slots)
+            weight = fields["weight_base"] + og * fields["weight_stride"]
+            group = {"slot": slot, "scale": fields["scale_base"] + og,
+                     "out_row": fields["out_row"] + channel_group * fields["out_group_stride"] & row_mask}
+            in_row = fields["in_row"] + fields["in_advance"] * channel_group * fields["in_group_stride"]
+            for tile in range(fields["tiles_last"] + 1):
+                steps = [
+                    {"array": int(not pool), "pool": int(pool), "first": int(k == 0), "flip": fields["in_signed"],
+                     "row": in_row + tile + g * fields["in_group_stride"] & row_mask,
+                     "entry": fields["step_base"] + tap,
+                     "weight": weight + k * (1 - fields["weight_hold"]) & weight_mask}
+                    for k, (tap, g, _) in enumerate(np.ndindex(
+                        fields["taps_last"] + 1, fields["in_groups_last"] + 1, fields["terms_last"] + 1))]
+                steps += [{"array": 1, "reduce": 1, "weight": weight + 1 & weight_mask}
+                          for _ in range(fields["reduce"] * (self.config.pixels - 1))]
+                steps[-1]["last_pool" if pool else "last"] = 1
+                steps += [{"residual": 1, "direct": 1, "flip": fields["residual_signed"],
+                           "row": fields["residual_row"] + tile
+                           + channel_group * fields["residual_group_stride"] & row_mask}] * fields["residual"]
+                cycles += [step | group for step in steps] + [{}] * fields["idle"]
+        return cycles
 
     def _field(self, name):
         f = self.layout.fields[name]

@@ -1,9 +1,9 @@
-"""Rotate and Select against their models."""
+"""Rotate against its model."""
 
 import numpy as np
 import pytest
 
-from shifthw.rtl.rotate import Rotate, Select
+from shifthw.rtl.rotate import Rotate
 
 from .harness import check_members, check_pipeline, model_only, pack
 
@@ -23,15 +23,3 @@ def test_rotate_by_every_amount(lanes: int, lane_bits: int, latency: int) -> Non
 def test_rotation_direction() -> None:
     dut = model_only(Rotate(lanes=4, lane_bits=8))
     assert dut.model(np.array([10, 11, 12, 13]), 1).tolist() == [11, 12, 13, 10]
-
-
-@pytest.mark.parametrize("latency", [0, 1])
-@pytest.mark.parametrize(("lanes", "lane_bits"), SIZES)
-def test_select(lanes: int, lane_bits: int, latency: int) -> None:
-    dut = Select(lanes=lanes, lane_bits=lane_bits, latency=latency)
-    check_members(dut)
-    rng = np.random.default_rng(9)
-    words, select = rng.integers(0, 1 << lane_bits, (20, lanes)), rng.integers(0, lanes, (20, lanes))
-    select[0], select[1], select[2] = 0, lanes - 1, np.arange(lanes)[::-1]
-    inputs = [{"i": pack(words[n], lane_bits), "select": pack(select[n], dut.select_bits)} for n in range(20)]
-    check_pipeline(dut, inputs, [{"o": pack(dut.model(words[n], select[n]), lane_bits)} for n in range(20)])
