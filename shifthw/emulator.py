@@ -10,16 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .arch import ArrayConfig
-from .isa import PER_INSTRUCTION_CYCLES, InstructionLayout, Opcode
+from .isa import PER_INSTRUCTION_CYCLES, Opcode
 from .program import Program
+from .tile_loop import EmulationError, EngineState, TileLoop
 
-_CHUNK = 1 << 22
-"""Operands that are gathered at once."""
-_NEVER = -(1 << 40)
-
-
-class EmulationError(Exception):
-    """The program breaks the engine's contract: a fault of the compiler, not of the user."""
+__all__ = ["Emulation", "EmulationError", "Emulator"]
 
 
 @dataclass(frozen=True)
@@ -34,63 +29,25 @@ class Emulation:
     """By name int64[n, c, h, w]."""
 
 
-def unpack_words(words: np.ndarray, widths: list[int], signed: list[bool]) -> np.ndarray:
-    """The bit fields of memory words: int64[words, fields]."""
-    bits = np.unpackbits(words, axis=1, bitorder="little").astype(np.int64)
-    fields = np.zeros((len(words), len(widths)), np.int64)
-    offset = 0
-    for i, (width, negative) in enumerate(zip(widths, signed, strict=True)):
-        for bit in range(width):
-            weight = -(1 << bit) if negative and bit == width - 1 else 1 << bit
-            fields[:, i] += bits[:, offset + bit] * weight
-        offset += width
-    return fields
-
-
 class Emulator:
     """One engine with its memories. `run` may be called again; feature memory is then as the last run left it."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        c = self.config = program.config
-        layout = InstructionLayout(c)
-        self.instructions = [layout.decode(word) for word in program.instructions]
-        lane = [c.row_bits, c.pixel_bits, *[c.coordinate_bits] * 4]
-        self.steps = _unpack(program.step_words, lane, [False] * 6, c.simd)
-        codes = _unpack(program.weight_words, [c.exponent_bits, 1], [False, False], c.pe * c.simd)
-        codes = codes.reshape(-1, c.pe, c.simd, 2)
-        exponent, negative = codes[..., 0], codes[..., 1]
-        if (exponent > c.exponent_levels - (not c.zero_weights)).any() or (
-                negative[exponent == c.exponent_levels] != 0).any():
-            raise EmulationError("weight memory: a code has no meaning")
-        sign = np.where(exponent == c.exponent_levels, 0, 1 - 2 * negative)
-        self.weights = sign << np.where(sign == 0, 0, exponent)
-        self.constants = negative * ((1 << (c.activation_bits + c.exponent_levels - 1)) - 1)
-        self.starts = _unpack(program.start_words, [c.accumulator_bits], [False], c.pe)[..., 0]
-        scale = _unpack(program.scale_words, [c.multiplier_bits, c.bias_bits], [True, True], c.pe)
-        self.multipliers = scale[..., 0] if c.multiplier_bits else np.ones_like(scale[..., 0])
-        self.biases = scale[..., 1]
-        shape = (c.feature_rows, c.pixels, c.simd)
-        self.memory = np.zeros((*shape, c.images), np.int64)
-        self.landed = np.full(shape, _NEVER)
-        self.written = np.zeros(shape, bool)
+        self._engine = EngineState(program)
 
     def run(self, images: np.ndarray, capture: tuple[str, ...] = ()) -> Emulation:
         """Run whole batches of images int[n, c, h, w]; `capture` names tensors to read out after they are written."""
-        return _Run(self, images, capture).run()
-
-
-def _unpack(words: np.ndarray, widths: list[int], signed: list[bool], repeat: int) -> np.ndarray:
-    return unpack_words(words, widths * repeat, signed * repeat).reshape(len(words), repeat, len(widths))
+        return _Run(self._engine, images, capture).run()
 
 
 class _Run:
     """The state of one run: the cycle counter and the streams."""
 
-    def __init__(self, emulator: Emulator, images: np.ndarray, capture: tuple[str, ...]) -> None:
-        self.e = emulator
-        self.c: ArrayConfig = emulator.config
-        self.program = emulator.program
+    def __init__(self, engine: EngineState, images: np.ndarray, capture: tuple[str, ...]) -> None:
+        self.e = engine
+        self.c: ArrayConfig = engine.config
+        self.program = engine.program
         self.images = len(images)
         self.batches = self.program.batches(len(images))
         self.stream = self.program.pack_inputs(images)
@@ -100,9 +57,7 @@ class _Run:
         self.capture = capture
         self.tensors: dict[str, list[np.ndarray]] = {name: [] for name in capture}
         self.clock = 0
-        self.last_write = _NEVER
-        self.last_read = _NEVER
-        emulator.landed[:] = _NEVER
+        engine.restart()
 
     def run(self) -> Emulation:
         pc, done, marks = 0, 0, []
@@ -130,7 +85,7 @@ class _Run:
             self._finish_load()
         match f["opcode"]:
             case Opcode.CONV | Opcode.POOL:
-                return _Tiles(self, f, first, target).run()
+                return TileLoop(self.e, f, first, target).run()
             case Opcode.LOAD:
                 self._load(f, first)
                 return 0
@@ -143,7 +98,7 @@ class _Run:
     # -- input and output ----------------------------------------------------------------------
     def _load(self, f: dict[str, int], first: int) -> None:
         """Start loading: the rows are unusable until somebody waits for the loader."""
-        if first <= self.last_read + self.c.address_latency:
+        if first <= self.e.last_read + self.c.address_latency:
             raise EmulationError(f"cycle {first}: LOAD while rows are read")
         if self.loaded == self.batches:
             return
@@ -181,7 +136,7 @@ class _Run:
         payload = payload.view(np.uint8)
         spare = self.program.output_row_bytes - payload.shape[1]
         self.results.append(np.pad(payload, ((0, 0), (0, spare))).tobytes())
-        self.last_read = max(self.last_read, first + rows - 1)
+        self.e.last_read = max(self.e.last_read, first + rows - 1)
         return rows
 
     def _capture(self, name: str, last: bool) -> None:
@@ -189,216 +144,3 @@ class _Run:
             tensor = self.program.tensors[name]
             rows = self.e.memory[tensor.row:tensor.row + tensor.rows]
             self.tensors[name].append(tensor.gather(rows.transpose(3, 0, 1, 2)))
-
-
-class _Tiles:
-    """A CONV or POOL."""
-
-    def __init__(self, run: _Run, f: dict[str, int], first: int, target: str) -> None:
-        self.run_, self.e, self.c, self.f, self.first, self.target = run, run.e, run.c, f, first, target
-        c = self.c
-        self.pool = f["opcode"] == Opcode.POOL
-        self.tiles, self.out_groups = f["tiles_last"] + 1, f["out_groups_last"] + 1
-        self.taps, self.in_groups, self.terms = f["taps_last"] + 1, f["in_groups_last"] + 1, f["terms_last"] + 1
-        self.steps = self.taps * self.in_groups * self.terms
-        self.slots = 1 if self.pool else c.slots
-        self.last = self.steps + (c.pixels - 1 if f["reduce"] else 0) - 1
-        self.duration = self.last + 1 + f["residual"] + f["idle"]
-        need = max(f["beats_last"] + 1, c.residual_period if f["residual"] else 0)
-        if self.duration < need:
-            raise EmulationError(f"{target}: a tile takes {self.duration} cycles, at least {need} are needed")
-        self.sign_flip = (1 << (c.activation_bits - 1)) if f["in_signed"] else 0
-
-    def run(self) -> int:
-        self._walk()
-        advance = self.f["in_advance"]
-        blocks = range(0, self.out_groups, self.slots) if advance else [0]
-        if self.pool and not advance:
-            raise EmulationError(f"{self.target}: POOL without in_advance")
-        for og in blocks:
-            groups = range(og, min(og + self.slots, self.out_groups) if advance else self.out_groups)
-            chunk = max(1, _CHUNK // (self.c.pixels * self.c.simd * self.c.images * self.taps * self.in_groups))
-            for t in range(0, self.tiles, chunk):
-                tiles = np.arange(t, min(t + chunk, self.tiles))
-                if self.pool:
-                    self._write(og, tiles, self._maxima(og, tiles))
-                else:
-                    self._conv(groups, tiles)
-        self._landings()
-        return self.out_groups * self.tiles * self.duration
-
-    # -- positions -----------------------------------------------------------------------------
-    def _walk(self) -> None:
-        """Positions of all tiles, advanced as the sequencer does: x, y, row of the plane, bank, plane."""
-        f, c = self.f, self.c
-        x, y, xq, xr, yb, yr = (np.array([f[f"lane{p}_{name}"] for p in range(c.pixels)])
-                                for name in ("x", "y", "xq", "xr", "yb", "yr"))
-        walked = []
-        for _ in range(self.tiles):
-            walked.append((x, y, xq, xr, yb, yr))
-            wrap = x + f["x_step"] >= f["x_wrap"]
-            x = x + f["x_step"] - wrap * f["x_wrap"]
-            y = y + f["y_step"] + wrap
-            xr = xr + np.where(wrap, f["xr1"], f["xr0"])
-            carry = xr >= f["stride_x"]
-            xq, xr = xq + np.where(wrap, f["xq1"], f["xq0"]) + carry, xr - carry * f["stride_x"]
-            yr = yr + np.where(wrap, f["yr1"], f["yr0"])
-            carry = yr >= f["stride_y"]
-            yb, yr = yb + np.where(wrap, f["yb1"], f["yb0"]) + carry * f["out_pitch"], yr - carry * f["stride_y"]
-        self.x, self.y, xq, xr, yb, yr = np.array(walked).transpose(1, 0, 2)
-        if max(self.x.max(), self.y.max()) >> c.coordinate_bits:
-            raise EmulationError(f"{self.target}: a position leaves the range of coordinates")
-        self.inside = (self.x < f["out_width"]) & (self.y < f["out_height"])
-        index = (yb + xq) % (1 << (c.row_bits + c.pixel_bits))
-        self.plane = yr * f["stride_x"] + xr
-        self.out_rows = f["out_row"] + self.plane * f["plane_rows"] + index // c.pixels
-        self.out_banks = index % c.pixels
-        cells = np.where(self.inside, self.plane * c.pixels + self.out_banks, -1 - np.arange(c.pixels))
-        cells.sort(axis=1)
-        if (cells[:, 1:] == cells[:, :-1]).any():
-            raise EmulationError(f"{self.target}: a write beat addresses one bank twice")
-        if (self.inside & (self.plane > f["beats_last"])).any():
-            raise EmulationError(f"{self.target}: a plane has no write beat")
-
-    # -- reading -------------------------------------------------------------------------------
-    def _operands(self, og: int, tiles: np.ndarray, tap: int, g: int, needed: np.ndarray) -> np.ndarray:
-        """The lanes' unsigned operands of a step: int64[tiles, pixels, simd, images]."""
-        f, c = self.f, self.c
-        row, rotation, x_lo, x_hi, y_lo, y_hi = self.e.steps[f["step_base"] + tap].T
-        group = og // self.slots if f["in_advance"] else g
-        bank = np.arange(c.pixels)[:, None] + rotation
-        rows = f["in_row"] + tiles[:, None, None] + group * f["in_group_stride"] + row + bank // c.pixels
-        rows = rows % (1 << c.row_bits)
-        bank = bank % c.pixels
-        x, y = self.x[tiles][:, :, None], self.y[tiles][:, :, None]
-        seen = (x_lo <= x) & (x < x_hi) & (y_lo <= y) & (y < y_hi)
-        if (rows[seen] >= c.feature_rows).any():
-            raise EmulationError(f"{self.target}: reads a row beyond the feature memory")
-        rows = np.where(seen, rows, 0)
-        lane = np.arange(c.simd)
-        cycle = self.first + (og * self.tiles + tiles) * self.duration
-        cycle = cycle + (tap * self.in_groups + g) * self.terms
-        self._check(seen & needed, rows, bank, lane, cycle[:, None, None])
-        codes = self.e.memory[rows, bank, lane] ^ self.sign_flip
-        masked = 0 if self.pool or not f["mask_high"] else 1 << (c.activation_bits - 1)
-        return np.where(seen[..., None], codes, masked)
-
-    def _check(self, seen: np.ndarray, rows: np.ndarray, bank: np.ndarray, lane: np.ndarray,
-               cycle: np.ndarray) -> None:
-        """No operand that counts may be on its way or never written."""
-        stale = seen & (self.e.landed[rows, bank, lane] >= cycle + self.c.address_latency)
-        if stale.any():
-            t, p, i = np.argwhere(stale)[0]
-            raise EmulationError(f"{self.target}: tile {t}, pixel lane {p}, channel lane {i} reads data on its way")
-        if (seen & ~self.e.written[rows, bank, lane]).any():
-            raise EmulationError(f"{self.target}: reads data that nobody wrote")
-
-    # -- computing -----------------------------------------------------------------------------
-    def _maxima(self, og: int, tiles: np.ndarray) -> np.ndarray:
-        best = np.zeros(0)
-        channels = self.run_.program.tensors[self.target].shape[0] - og * self.c.simd
-        for tap in range(self.taps):
-            u = self._operands(og, tiles, tap, 0, np.arange(self.c.simd) < channels)
-            best = np.maximum(best, u) if tap else u
-        return best ^ self.sign_flip
-
-    def _conv(self, groups: range, tiles: np.ndarray) -> None:
-        """All output groups of the range on these tiles."""
-        c, f = self.c, self.f
-        words = f["weight_base"] + np.array(groups)[:, None] * f["weight_stride"] + self._word_index()
-        weights = self.e.weights[words].reshape(len(groups), self.taps, self.in_groups, self.terms, c.pe, c.simd)
-        summed = weights.sum(axis=3).transpose(1, 2, 4, 0, 3).reshape(self.taps, self.in_groups, c.simd, -1)
-        used = (weights != 0).any(axis=(0, 3, 4))
-        shape = (len(tiles) * c.pixels * c.images, len(groups) * c.pe)
-        acc = np.zeros(shape, np.int64)
-        for tap in range(self.taps):
-            for g in range(self.in_groups):
-                u = self._operands(groups[0], tiles, tap, g, used[tap, g])
-                acc += _product(u.transpose(0, 1, 3, 2).reshape(-1, c.simd), summed[tap, g])
-        acc = acc.reshape(len(tiles), c.pixels, c.images, len(groups), c.pe)
-        constants = self.e.constants[words].sum(axis=(1, 3))
-        acc += self.e.starts[f["scale_base"] + np.array(groups)] + constants
-        if f["reduce"]:
-            self._check_zero_words(groups)
-            acc = np.broadcast_to(acc.sum(axis=1, keepdims=True), acc.shape)
-        for k, og in enumerate(groups):
-            self._finish(og, tiles, acc[:, :, :, k])
-
-    def _word_index(self) -> np.ndarray:
-        return np.zeros(self.steps, np.int64) if self.f["weight_hold"] else np.arange(self.steps)
-
-    def _check_zero_words(self, groups: range) -> None:
-        base = self.f["weight_base"] + np.array(groups) * self.f["weight_stride"]
-        words = base + (1 if self.f["weight_hold"] else self.steps)
-        if self.e.weights[words].any() or self.e.constants[words].any():
-            raise EmulationError(f"{self.target}: the weights of reduce steps are not 0")
-
-    def _finish(self, og: int, tiles: np.ndarray, acc: np.ndarray) -> None:
-        """Requantize and write accumulators int64[tiles, pixels, images, pe]."""
-        c, f = self.c, self.f
-        low = og % self.slots * c.pe
-        modulus = 1 << c.accumulator_bits
-        acc = acc % modulus
-        acc = np.where(acc >= modulus // 2, acc - modulus, acc)
-        m, b = self.e.multipliers[f["scale_base"] + og], self.e.biases[f["scale_base"] + og]
-        if c.accumulator_bits + max(1, c.multiplier_bits) > 61 or c.bias_bits > 61:
-            acc, m, b = acc.astype(object), m.astype(object), b.astype(object)
-        total = acc * m + b
-        if f["residual"]:
-            mr = f["residual_multiplier"] if c.multiplier_bits else 1
-            total = total + self._residuals(og, tiles, low) * mr
-        shifted = np.clip(total >> c.shifts[f["shift_select"]], f["clamp_lo"], f["clamp_hi"]).astype(np.int64)
-        self._write(og, tiles, shifted.transpose(0, 1, 3, 2) & ((1 << c.activation_bits) - 1), low)
-
-    def _residuals(self, og: int, tiles: np.ndarray, low: int) -> np.ndarray:
-        """Residual operands, unsigned: int64[tiles, pixels, images, pe]."""
-        c, f = self.c, self.f
-        rows = f["residual_row"] + tiles + og // self.slots * f["residual_group_stride"]
-        where = np.broadcast_to(rows[:, None, None], (len(tiles), c.pixels, c.pe))
-        lane = low + np.arange(c.pe)
-        bank = np.arange(c.pixels)[:, None]
-        cycle = self.first + (og * self.tiles + tiles) * self.duration + self.last + 1
-        tensor = self.run_.program.tensors[self.target]
-        first_group = (f["out_row"] - tensor.row) // tensor.group_rows
-        channels = tensor.shape[0] - (first_group + og // self.slots) * c.simd
-        self._check(self.inside[tiles][:, :, None] & (lane < channels), where, bank, lane, cycle[:, None, None])
-        codes = self.e.memory[where, bank, lane]
-        flip = (1 << (c.activation_bits - 1)) if f["residual_signed"] else 0
-        return (codes ^ flip).transpose(0, 1, 3, 2)
-
-    # -- writing -------------------------------------------------------------------------------
-    def _write(self, og: int, tiles: np.ndarray, codes: np.ndarray, low: int = 0) -> None:
-        """Codes int64[tiles, pixels, lanes, images] of one output group into lanes low ..."""
-        inside = self.inside[tiles]
-        rows = self.out_rows[tiles][inside] + og // self.slots * self.f["out_group_stride"]
-        if len(rows) and rows.max() >= self.c.feature_rows:
-            raise EmulationError(f"{self.target}: writes a row beyond the feature memory")
-        banks = self.out_banks[tiles][inside]
-        lanes = slice(low, low + codes.shape[2])
-        self.e.memory[rows, banks, lanes] = codes[inside]
-        self.e.written[rows, banks, lanes] = True
-
-    def _landings(self) -> None:
-        """When each write is at the port; the write port takes them in the order of the program."""
-        c, f = self.c, self.f
-        latency = c.write_latency(self.pool)
-        begin = self.first + self.last + latency
-        if begin <= self.run_.last_write:
-            raise EmulationError(f"{self.target}: its writes meet those of the instruction before")
-        count = self.out_groups * self.tiles
-        self.run_.last_write = begin + (count - 1) * self.duration + f["beats_last"]
-        self.run_.last_read = self.first + count * self.duration - 1
-        for og in range(self.out_groups):
-            low = og % self.slots * c.pe
-            lanes = slice(low, low + (c.simd if self.pool else c.pe))
-            when = begin + (og * self.tiles + np.arange(self.tiles))[:, None] * self.duration + self.plane
-            rows = self.out_rows + og // self.slots * f["out_group_stride"]
-            self.e.landed[rows[self.inside], self.out_banks[self.inside], lanes] = when[self.inside][:, None]
-
-
-def _product(operands: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Exact integer matrix product; through float64 where every partial sum is below 2**53."""
-    bound = int(operands.max(initial=0)) * int(np.abs(weights).sum(axis=0).max(initial=0))
-    if bound < 1 << 53:
-        return (operands.astype(np.float64) @ weights.astype(np.float64)).astype(np.int64)
-    return operands @ weights

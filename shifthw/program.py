@@ -193,7 +193,7 @@ class Program:
         except (OSError, ValueError) as error:
             raise BadModelFile(f"{folder}: not a compiled program ({error}): compile the model again") from error
         if manifest.get("format") != _FORMAT:
-            raise BadModelFile(f"{folder}: program format is {manifest.get('format')}, must be {_FORMAT}: compile again")
+            raise BadModelFile(f"{folder}: program format is {manifest.get('format')}, must be {_FORMAT}: recompile")
         config = ArrayConfig.from_json(manifest["config"])
         memories = _read_sections(image, manifest["words"], config.axi_data_bits // 8)
         tensors = {name: TensorLayout.from_json(values) for name, values in manifest["tensors"].items()}
@@ -212,7 +212,7 @@ class Program:
 
 
 def checksum(data: bytes) -> tuple[int, int]:
-    """a and b over the 32-bit little-endian words w: a += w; b += a, modulo 2**32, from 0."""
+    """Sums a and b over the 32-bit little-endian words w: a += w; b += a, modulo 2**32, from 0."""
     words = np.frombuffer(data, "<u4").astype(np.uint64)
     a = np.cumsum(words, dtype=np.uint64) & np.uint64(0xFFFFFFFF)
     total = int(a[-1]) if len(a) else 0

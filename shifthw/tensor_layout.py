@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from .ir.types import IntType
 
 
 def ceil_div(a: int, b: int) -> int:
-    """a / b rounded up."""
+    """Quotient a / b, rounded up."""
     return -(-a // b)
 
 
@@ -105,7 +106,7 @@ class TensorLayout:
         return {**values, "shape": list(self.shape), "stride": list(self.stride)}
 
     @classmethod
-    def from_json(cls, values: dict) -> "TensorLayout":
+    def from_json(cls, values: dict[str, Any]) -> "TensorLayout":
         """The inverse of to_json."""
         return cls(**{**values, "shape": tuple(values["shape"]), "stride": tuple(values["stride"]),
                       "dtype": IntType(**values["dtype"])})

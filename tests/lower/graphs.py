@@ -1,6 +1,7 @@
 """Integer graphs for tests: a builder with random parameters, and random graphs."""
 
 import numpy as np
+
 from shifthw.ir.graph import (
     Flatten,
     Graph,
