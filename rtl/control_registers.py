@@ -11,8 +11,8 @@ from shifthw.registers import BEATS_BITS, ID, VERSION, Control, Register, Status
 from .axi import AxiLiteSignature
 from .axi_lite import AxiLitePort
 
-RESET_CYCLES = 64
-"""Shortest abort: longer than any pipeline of the engine, so that none needs a reset of its own."""
+DRAIN_CYCLES = 64
+"""Longer than any pipeline of the engine: what it still held when the sequencer stopped has then come out."""
 
 
 class State(enum.Enum, shape=3):
@@ -28,9 +28,9 @@ class State(enum.Enum, shape=3):
 class ControlRegisters(wiring.Component):
     """AXI4-Lite registers; starts program loads and runs, and stops the engine after an error.
 
-    A run is complete (DONE) when the sequencer is `done` and `memory_busy` is low. An error, like
-    Control.RESET, raises `abort` until the buses are drained (`bus_busy` is low), for at least
-    RESET_CYCLES; the engine is idle afterwards. Of errors in one cycle BUS_READ comes first.
+    A run is complete (DONE) when `memory_busy` is low, DRAIN_CYCLES after the sequencer's `done` or
+    later. An error, like Control.RESET, raises `abort` until the buses are drained (`bus_busy` is
+    low), for at least DRAIN_CYCLES; the engine is idle afterwards. Of errors in one cycle BUS_READ comes first.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class ControlRegisters(wiring.Component):
         """Idle, loading, running, resetting; errors end what is on."""
         code = Signal(ErrorCode)
         refused, empty = Signal(), Signal()
-        drained = Signal(range(RESET_CYCLES), init=RESET_CYCLES - 1)
+        drain = Signal(range(DRAIN_CYCLES))
         with m.Switch(state):
             with m.Case(State.IDLE):
                 with m.If(error != ErrorCode.NONE):
@@ -164,15 +164,15 @@ class ControlRegisters(wiring.Component):
                     m.d.sync += [program_loaded.eq(1), state.eq(State.IDLE)]
             with m.Case(State.RUN):
                 with m.If(self.done):
-                    m.d.sync += state.eq(State.FINISH)
+                    m.d.sync += [drain.eq(DRAIN_CYCLES - 1), state.eq(State.FINISH)]
             with m.Case(State.FINISH):
-                with m.If(~self.memory_busy):
+                m.d.sync += drain.eq(drain - (drain != 0))
+                with m.If((drain == 0) & ~self.memory_busy):
                     m.d.sync += [finished.eq(1), state.eq(State.IDLE)]
             with m.Case(State.RESET):
-                with m.If(drained != 0):
-                    m.d.sync += drained.eq(drained - 1)
-                with m.Elif(~self.bus_busy):
-                    m.d.sync += [drained.eq(RESET_CYCLES - 1), state.eq(State.IDLE)]
+                m.d.sync += drain.eq(drain - (drain != 0))
+                with m.If((drain == 0) & ~self.bus_busy):
+                    m.d.sync += state.eq(State.IDLE)
 
         with m.If(self.read_error):
             m.d.comb += code.eq(ErrorCode.BUS_READ)
@@ -183,6 +183,8 @@ class ControlRegisters(wiring.Component):
         with m.Elif(self.illegal | refused):
             m.d.comb += code.eq(ErrorCode.ILLEGAL_INSTRUCTION)
         with m.If((code != ErrorCode.NONE) & (state != State.RESET)):
-            m.d.sync += [error.eq(code), state.eq(State.RESET)]
+            m.d.sync += [error.eq(code), drain.eq(DRAIN_CYCLES - 1), state.eq(State.RESET)]
         with m.If(command[2]):
-            m.d.sync += [error.eq(ErrorCode.NONE), finished.eq(0), state.eq(State.RESET)]
+            m.d.sync += [
+                error.eq(ErrorCode.NONE), finished.eq(0), drain.eq(DRAIN_CYCLES - 1), state.eq(State.RESET),
+            ]

@@ -30,7 +30,7 @@ class HostInterface(wiring.Component):
     irq : Out(1), level
     program_enable, program_address, program_column, program_data : Out, see ProgramWriteSignature; written only
         while no run is on
-    abort : Out(1), level, at least RESET_CYCLES long: the sequencer goes idle
+    abort : Out(1), level, at least DRAIN_CYCLES long: the sequencer goes idle
     run : Out(1), pulse: the sequencer starts
     batches : Out(32), constant during a run
     running, stalled : In(1), counted

@@ -6,7 +6,7 @@ from shifthw.arch import ArrayConfig
 from shifthw.isa import ErrorCode
 from shifthw.registers import ID, VERSION, Control, Register, Status
 from shifthw.rtl.axi import RESP_OKAY, RESP_SLVERR
-from shifthw.rtl.control_registers import RESET_CYCLES, ControlRegisters
+from shifthw.rtl.control_registers import DRAIN_CYCLES, ControlRegisters
 
 from .axi_model import LiteMaster, run
 
@@ -204,6 +204,26 @@ def test_run_to_done() -> None:
     bench.run(main)
 
 
+def test_a_row_in_the_pipeline_belongs_to_the_run() -> None:
+    bench = Bench()
+
+    async def main(ctx):
+        await bench.load_program(ctx)
+        await bench.start(ctx)
+        await bench.pulse(ctx, "done")
+        await ctx.tick().repeat(DRAIN_CYCLES - 2)
+        ctx.set(bench.dut.memory_busy, 1)
+        await ctx.tick().repeat(DRAIN_CYCLES)
+        assert await bench.status(ctx) == Status.PROGRAM_LOADED
+        await bench.pulse(ctx, "write_error")
+        ctx.set(bench.dut.memory_busy, 0)
+        await bench.until_idle(ctx)
+        assert await bench.read(ctx, Register.ERROR) == ErrorCode.BUS_WRITE
+        assert bench.counts["abort"] == DRAIN_CYCLES
+
+    bench.run(main)
+
+
 @pytest.mark.parametrize(("pulses", "code"), [
     (["illegal"], ErrorCode.ILLEGAL_INSTRUCTION), (["read_error"], ErrorCode.BUS_READ),
     (["write_error"], ErrorCode.BUS_WRITE), (["read_error", "write_error", "illegal"], ErrorCode.BUS_READ),
@@ -218,7 +238,7 @@ def test_errors_stop_a_run(pulses: list[str], code: ErrorCode) -> None:
         await bench.pulse(ctx, *pulses)
         assert ctx.get(bench.dut.abort)
         await bench.pulse(ctx, "write_error", "read_error")
-        await ctx.tick().repeat(2 * RESET_CYCLES)
+        await ctx.tick().repeat(2 * DRAIN_CYCLES)
         assert await bench.status(ctx) == Status.PROGRAM_LOADED | Status.ERROR, "the bus is not drained"
         ctx.set(bench.dut.bus_busy, 0)
         await bench.until_idle(ctx)
@@ -245,16 +265,16 @@ def test_reset() -> None:
         await bench.start(ctx)
         await bench.write(ctx, Register.CONTROL, Control.RESET | Control.START | Control.LOAD_PROGRAM)
         await bench.until_idle(ctx)
-        assert bench.counts == {"load": 1, "run": 1, "abort": RESET_CYCLES}
+        assert bench.counts == {"load": 1, "run": 1, "abort": DRAIN_CYCLES}
         assert await bench.status(ctx) == Status.IDLE | Status.PROGRAM_LOADED
         await bench.start(ctx)
         await bench.pulse(ctx, "done")
-        await ctx.tick().repeat(2)
+        await bench.until_idle(ctx)
         assert await bench.status(ctx) & Status.DONE
         await bench.write(ctx, Register.CONTROL, Control.RESET)
         await bench.until_idle(ctx)
         assert await bench.status(ctx) == Status.IDLE | Status.PROGRAM_LOADED
-        assert bench.counts["abort"] == 2 * RESET_CYCLES
+        assert bench.counts["abort"] == 2 * DRAIN_CYCLES
         await bench.write(ctx, Register.CONTROL, Control.LOAD_PROGRAM)
         await bench.write(ctx, Register.CONTROL, Control.RESET)
         await bench.until_idle(ctx)
@@ -304,6 +324,7 @@ def test_counters() -> None:
         for name in ("running", "stalled", "batch_end"):
             ctx.set(getattr(bench.dut, name), 0)
         await bench.pulse(ctx, "done")
+        await bench.until_idle(ctx)
         return [await bench.read(ctx, register) for register in Register if register >= Register.CYCLES]
 
     async def main(ctx):
