@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from shifthw.emulator import EmulationError, Emulator
 from shifthw.ir.graph import Flatten, Graph, MaxPool2d, Rounding, ShiftConv2d, SumPool2d
 from shifthw.ir.interpret import interpret

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from shifthw.errors import BadImages, BadModelFile
 from shifthw.ir.types import IntType
 from shifthw.isa import InstructionLayout

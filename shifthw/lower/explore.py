@@ -27,6 +27,8 @@ _CHOICES = {
     "pe": (1, 2, 4, 8, 16, 32, 64, 128),
 }
 
+_NAMES = {"lut": "LUTs", "ff": "flip-flops", "bram36": "block RAMs", "dsp": "DSP slices"}
+
 Goal = Literal["throughput", "latency"]
 
 
@@ -73,31 +75,25 @@ def explore(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[
     macs = sum(useful_macs(layer, network) for layer in network.layers)
     fixed = {"images": 1, **(pins or {})} if goal == "latency" else dict(pins or {})
     shapes = sorted(_shapes(fixed, budget.axi_data_bits), key=lambda c: (-c.lanes, c.images, c.pixels, c.simd))
-    cycles: dict[tuple[int, int, int], Plan] = {}
+    plans: dict[tuple[int, int, int], Plan] = {}
     best: tuple[float, float, Plan, Resources] | None = None
-    smallest: tuple[float, Plan | ArrayConfig, Resources] | None = None
     planned = fitting = 0
     for shape in shapes:
-        limit_cost = macs / shape.lanes if goal == "throughput" else macs * shape.images / shape.lanes
-        if best and limit_cost > best[0]:
+        divisor = 1 if goal == "latency" else shape.images
+        if best and macs * shape.images / shape.lanes / divisor > best[0]:
+            continue  # not even with all lanes busy
+        if _excess(_least(shape, network, coefficients), limits) > 1:
             continue
-        low = _least(shape, network, coefficients)
-        if excess := _excess(low, limits):
-            if smallest is None or excess < smallest[0]:
-                smallest = (excess, shape, low)
-            continue
-        made, planned = _plan(network, shape, cycles), planned + 1
+        made, planned = _plan(network, shape, plans), planned + 1
         estimate = resources(made.config, coefficients)
-        if excess := _excess(estimate, limits):
-            if smallest is None or excess < smallest[0]:
-                smallest = (excess, made, estimate)
+        if _excess(estimate, limits) > 1:
             continue
         fitting += 1
-        cost = made.cycles_per_batch / (shape.images if goal == "throughput" else 1)
+        cost = made.cycles_per_batch / divisor
         if best is None or (cost, estimate.lut) < best[:2]:
             best = (cost, estimate.lut, made, estimate)
     if best is None:
-        raise _does_not_fit(network, smallest, limits)
+        raise _does_not_fit(network, shapes, coefficients, limits)
     return Found(finish(best[2]), best[3], planned, fitting)
 
 
@@ -126,31 +122,28 @@ def _plan(network: Network, shape: ArrayConfig, made: dict[tuple[int, int, int],
 
 
 def _excess(need: Resources, limits: Resources) -> float:
-    """How many times the scarcest limit is exceeded; 0 if everything fits."""
-    worst = max(_ratio(getattr(need, field.name), getattr(limits, field.name)) for field in dataclasses.fields(limits))
-    return worst if worst > 1 else 0.0
+    """How many times the scarcest resource is needed; above 1 it does not fit."""
+    return max(_ratio(getattr(need, name), getattr(limits, name)) for name in _NAMES)
 
 
 def _ratio(need: float, limit: float) -> float:
     return need / limit if limit else (inf if need else 0.0)
 
 
-_NAMES = {"lut": "LUTs", "ff": "flip-flops", "bram36": "block RAMs", "dsp": "DSP slices"}
-
-
-def _does_not_fit(network: Network, smallest: tuple[float, Plan | ArrayConfig, Resources] | None,
+def _does_not_fit(network: Network, shapes: list[ArrayConfig], coefficients: Coefficients,
                   limits: Resources) -> DoesNotFit:
-    if smallest is None:
+    """What the array that comes nearest exceeds, and what to do."""
+    if not shapes:
         return DoesNotFit(f"{network.name}: pe must divide simd; pin other values")
-    _, made, need = smallest
-    c = made.config if isinstance(made, Plan) else made
-    over = "; ".join(f"{getattr(need, name):.0f} {_NAMES[name]}, {getattr(limits, name):.0f} may be used"
-                     for name in _NAMES if getattr(need, name) > getattr(limits, name))
+    made = plan(network, min(shapes, key=lambda shape: _excess(_least(shape, network, coefficients), limits)))
+    c, need = made.config, resources(made.config, coefficients)
+    over = "; ".join(f"{getattr(need, name):.0f} {text}, {getattr(limits, name):.0f} may be used"
+                     for name, text in _NAMES.items() if getattr(need, name) > getattr(limits, name))
     remedy = "pin fewer or smaller images, pixels, simd, pe"
-    if isinstance(made, Plan) and need.bram36 > limits.bram36:
+    if need.bram36 > limits.bram36 and need.lut <= limits.lut:
         features = c.pixels * c.simd * c.feature_rows * c.images * c.activation_bits // 8
         weights = c.weight_words * c.weight_word_bits // 8
-        remedy = (f"feature memory {features} bytes, the largest being {largest(made.layouts)}, weights {weights} "
-                  f"bytes: use smaller images, fewer channels, fewer bits, or a larger board")
+        remedy = (f"feature memory has {features} bytes, the largest being {largest(made.layouts)}, weight memory "
+                  f"{weights} bytes: use smaller images, fewer channels, fewer bits, or a larger board")
     return DoesNotFit(f"{network.name}: the nearest array (images={c.images}, pixels={c.pixels}, simd={c.simd}, "
                       f"pe={c.pe}) needs {over}: {remedy}")

@@ -1,0 +1,85 @@
+"""The design-space search and its resource model."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from shifthw.arch import ArrayConfig
+from shifthw.errors import DoesNotFit
+from shifthw.ir.graph import Graph
+from shifthw.ir.types import IntType
+from shifthw.lower import compile_graph
+from shifthw.lower.explore import Budget, explore, search
+from shifthw.lower.resources import FAMILIES, memories, ram18, resources
+
+from .graphs import GraphBuilder
+
+BOARD = Budget(lut=70560, ff=141120, bram36=216, dsp=360, clock_mhz=200, axi_data_bits=128, family="xcup")
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    build = GraphBuilder(np.random.default_rng(1), (3, 16, 16), IntType(8, False))
+    first = build.requantize(build.conv("images", 16), IntType(8, False))
+    build.requantize(build.conv(first, 32, stride=(2, 2)), IntType(8, False))
+    return build.graph()
+
+
+def test_throughput_is_the_best_of_what_fits(graph: Graph) -> None:
+    found = explore(graph, BOARD)
+    program = found.program
+    assert resources(program.config, FAMILIES["xcup"]) == found.estimate
+    assert found.estimate.lut <= 0.85 * BOARD.lut and found.estimate.bram36 <= 0.9 * BOARD.bram36
+    best = program.cycles_per_batch / program.config.images
+    for images, pixels, simd, pe in [(1, 8, 16, 8), (2, 4, 16, 8), (4, 4, 8, 8), (1, 16, 16, 4), (1, 2, 32, 32)]:
+        other = compile_graph(graph, images=images, pixels=pixels, simd=simd, pe=pe, axi_data_bits=128)
+        need = resources(other.config, FAMILIES["xcup"])
+        if need.lut <= 0.85 * BOARD.lut and need.dsp <= 0.95 * BOARD.dsp and need.bram36 <= 0.9 * BOARD.bram36:
+            assert best <= other.cycles_per_batch / images
+    again = compile_graph(graph, images=program.config.images, pixels=program.config.pixels,
+                          simd=program.config.simd, pe=program.config.pe, axi_data_bits=128)
+    assert again.files() == program.files()
+
+
+def test_latency_runs_one_image(graph: Graph) -> None:
+    program = search(graph, BOARD, "latency")
+    assert program.config.images == 1
+    assert program.cycles_per_batch <= search(graph, BOARD, pins={"images": 1}).cycles_per_batch
+
+
+def test_pins_hold(graph: Graph) -> None:
+    c = search(graph, BOARD, pins={"pixels": 4, "pe": 2}).config
+    assert (c.pixels, c.pe) == (4, 2)
+
+
+@pytest.mark.parametrize(("change", "pins", "message"), [
+    ({"lut": 4000}, {}, "LUTs, 3400 may be used"),
+    ({"bram36": 1}, {"pixels": 2, "simd": 8, "pe": 2}, "block RAMs.*largest being tensor"),
+    ({"dsp": 4}, {"pixels": 8}, "DSP slices"),
+    ({}, {"pixels": 64, "simd": 128, "pe": 128}, "pin fewer or smaller"),
+    ({}, {"pe": 3}, "pe must be a power of two"),
+    ({}, {"rows": 3}, "rows cannot be chosen"),
+])
+def test_what_does_not_fit_is_named(graph: Graph, change: dict[str, int], pins: dict[str, int], message: str) -> None:
+    with pytest.raises(DoesNotFit, match=message):
+        search(graph, dataclasses.replace(BOARD, **change), pins=pins)
+
+
+@pytest.mark.parametrize(("width", "words", "blocks"), [(8, 512, 1), (8, 2048, 1), (8, 2049, 2), (36, 512, 1),
+                                                        (64, 512, 2), (64, 1024, 4), (1, 16384, 1)])
+def test_block_rams(width: int, words: int, blocks: int) -> None:
+    assert ram18(width, words) == blocks
+
+
+def test_more_of_anything_costs_more() -> None:
+    config = ArrayConfig(images=1, pixels=4, simd=8, pe=4)
+    base = resources(config)
+    for change in ({"images": 2}, {"pixels": 8}, {"simd": 16}, {"pe": 8}, {"activation_bits": 9},
+                   {"exponent_levels": 9}, {"accumulator_bits": 25}, {"max_pool": True}):
+        more = resources(dataclasses.replace(config, **change))
+        assert more.lut > base.lut and more.ff >= base.ff and more.dsp >= base.dsp
+    assert memories(dataclasses.replace(config, feature_rows=4096)).bram36 > memories(config).bram36
+    assert resources(dataclasses.replace(config, residual=True)).dsp == 2 * base.dsp
+    assert resources(dataclasses.replace(config, accumulator_bits=26)).dsp == 2 * base.dsp
+    assert resources(dataclasses.replace(config, accumulator_bits=26), FAMILIES["xcup"]).dsp == base.dsp
