@@ -5,7 +5,7 @@ sign. Both follow DeepShift (https://github.com/mostafaelhoushi/DeepShift) to th
 """
 
 import math
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
@@ -80,8 +80,8 @@ def integer_weight(signs: torch.Tensor, exponents: torch.Tensor, where: str) -> 
     signs, exponents: [terms, out, in/groups, kh, kw]. The smallest exponent in use becomes 0.
     Raises UnsupportedModel, naming `where`, if the exponents in use span more than 16 values.
     """
-    sign = cast(np.ndarray, signs.to(torch.int8).numpy(force=True))
-    exponent = cast(np.ndarray, exponents.to(torch.int64).numpy(force=True))
+    sign = signs.to(torch.int8).numpy(force=True)
+    exponent = exponents.to(torch.int64).numpy(force=True)
     used = exponent[sign != 0]
     unit = int(used.min()) if used.size else 0
     span = int(used.max()) - unit if used.size else 0

@@ -102,7 +102,7 @@ class _Converter:
         where = _path(node)
         if node.op in ("call_function", "call_method") and sources:
             if node.target in ADDITIONS and not node.kwargs:
-                return self._add(where, node, sources)
+                return self._add(where, node)
             if node.target in RESHAPES:
                 return self._reshape(where, sources[0], self.trace.shape(node))
             if node.target in MEANS:
@@ -221,11 +221,11 @@ class _Converter:
     def _clamp(self, where: str, value: Value, lo: float, hi: float) -> Value:
         return self._sum(where, value).clamped(lo, hi)
 
-    def _add(self, where: str, node: fx.Node, values: list[Value]) -> Value:
-        if len(node.args) != 2 or len(values) != sum(isinstance(argument, fx.Node) for argument in set(node.args)) \
-                or not all(isinstance(argument, fx.Node) for argument in node.args):
+    def _add(self, where: str, node: fx.Node) -> Value:
+        operands = [argument for argument in node.args if isinstance(argument, fx.Node) and self.trace.shape(argument)]
+        if len(operands) != 2 or len(node.args) != 2:
             raise UnsupportedModel(f"{where} (add): must add two tensors")
-        left, right = (self._sum(where, self.env[argument]) for argument in node.args if isinstance(argument, fx.Node))
+        left, right = (self._sum(where, self.env[operand]) for operand in operands)
         if left.is_clamped or right.is_clamped:
             raise UnsupportedModel(f"{where} (add): an operand is an activation function's result; quantize it first")
         if left.shape != right.shape:

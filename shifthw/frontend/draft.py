@@ -118,7 +118,8 @@ class Draft:
 
     def _factors(self) -> list[Factors]:
         """Ratios and offsets in steps of each quantizer's grid."""
-        return [Factors(name, tuple(factor / grid.scale for factor in value.factors), value.offset / grid.scale)
+        return [Factors(name, tuple(factor / grid.scale for factor in value.factors), value.offset / grid.scale,
+                        grid.rounding)
                 for name, (value, grid) in self.pending.items()]
 
     def _drop_unused(self, outputs: tuple[str, ...]) -> None:

@@ -1,8 +1,11 @@
 """Integer multipliers and shifts for real requantize factors.
 
 y = (sum_k ratio[k] * x_k + offset), in steps of the output, becomes (sum_k m[k] * x_k + b) >> s with
-m = round(ratio * 2**s), b = round(offset * 2**s). The engine has one multiplexer input per shift in use,
-so a network gets as few different shifts as keep every layer's multipliers precise.
+m = round(ratio * 2**s), b = round(offset * 2**s). Where all m are whole without rounding, b is
+floor(offset * 2**s) instead, and y exactly what real arithmetic gives: the rest of the sum is whole.
+
+The engine has one multiplexer input per shift in use, so a network gets as few different shifts as
+keep every layer's multipliers precise.
 """
 
 import math
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import UnsupportedModel
+from ..ir.graph import Rounding
 from ..ir.verify import MAX_SHIFT
 
 MULTIPLIER_LIMIT = (1 << 17) - 1
@@ -28,6 +32,7 @@ class Factors:
     where: str
     ratios: tuple[np.ndarray, ...]
     offset: np.ndarray
+    rounding: Rounding = Rounding.HALF_UP
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +69,14 @@ def _at(item: Factors, shift: int) -> Fitted:
     if not np.abs(item.offset * step).max(initial=0.0) < MAX_OFFSET:
         raise UnsupportedModel(f"{item.where}: its bias is {np.abs(item.offset).max():.3g} steps of the output, too "
                                f"large for the engine; check the batch norm's statistics and the quantizer's scale")
-    return Fitted(tuple(np.rint(ratio * step).astype(np.int64) for ratio in item.ratios),
-                  np.rint(item.offset * step).astype(np.int64), shift)
+    scaled = [ratio * step for ratio in item.ratios]
+    exact = all(_whole(ratio) for ratio in scaled) and (shift > 0 or item.rounding is Rounding.FLOOR)
+    bias = np.floor(item.offset * step) if exact else np.floor(item.offset * step + 0.5)
+    return Fitted(tuple(np.rint(ratio).astype(np.int64) for ratio in scaled), bias.astype(np.int64), shift)
+
+
+def _whole(values: np.ndarray) -> bool:
+    return bool(np.array_equal(values, np.rint(values)))
 
 
 def _plain_shift(item: Factors) -> int | None:
@@ -97,13 +108,9 @@ def _window(item: Factors) -> tuple[int, int]:
 
 
 def _shift_for_whole(item: Factors, highest: int) -> int | None:
-    """The smallest shift up to `highest` at which all ratios and offsets are whole, or None."""
-    values = np.concatenate([*item.ratios, item.offset])
-    for shift in range(highest + 1):
-        scaled = values * 2.0**shift
-        if np.array_equal(scaled, np.rint(scaled)):
-            return shift
-    return None
+    """The smallest shift up to `highest` at which all ratios are whole, or None."""
+    ratios = np.concatenate(item.ratios)
+    return next((shift for shift in range(highest + 1) if _whole(ratios * 2.0**shift)), None)
 
 
 def _fewest_points(windows: Sequence[tuple[int, int]]) -> list[int]:

@@ -34,7 +34,8 @@ def save(model: nn.Module, path: str | Path, example_input: torch.Tensor, *, nam
     classes        names of the output channels, if it is a classifier
     card           what is known of the training: JSON values, kept as graph.metadata["card"]
 
-    Raises UnsupportedModel, naming the layer, for anything that has no mapping.
+    Raises UnsupportedModel, naming the layer, for anything that has no mapping; OSError where `path`
+    cannot be written.
     """
     metadata: dict[str, object] = {"classes": list(classes), "card": card or {}}
     graph = convert(model, example_input, name, metadata)

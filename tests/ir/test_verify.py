@@ -72,7 +72,7 @@ BAD: dict[str, tuple[Callable[[], Graph], str]] = {
     "order": (reordered, "add .*reads 'conv', which no earlier node makes"),
     "no such tensor": (lambda: changed("max", inputs=("nothing",)), "max .*reads 'nothing'"),
     "name twice": (lambda: changed("max", name="conv"), "conv .*occurs before"),
-    "input in the middle": (lambda: replace(good(), nodes=(*good().nodes, Node("b", Input(), (), good()["max"].output))),
+    "input in the middle": (lambda: replace(good(), nodes=(*good().nodes, replace(good().nodes[0], name="b"))),
                             "b .*must be the Input if, and only if, it is first"),
     "no input": (lambda: replace(good(), nodes=good().nodes[1:]), "conv .*must be the Input"),
     "too many inputs": (lambda: changed("max", inputs=("add", "add")), "max .*has 2 inputs, must have 1"),

@@ -1,0 +1,98 @@
+"""Multipliers, biases and shifts for real factors."""
+
+import numpy as np
+import pytest
+
+from shifthw.errors import UnsupportedModel
+from shifthw.frontend.fit import MULTIPLIER_LIMIT, Factors, fit, multiplierless
+from shifthw.ir import Rounding
+
+
+def factors(*ratios: list[float], offset: list[float] | None = None,
+            rounding: Rounding = Rounding.HALF_UP) -> Factors:
+    return Factors("act", tuple(np.array(ratio) for ratio in ratios),
+                   np.array(offset or [0.0] * len(ratios[0])), rounding)
+
+
+def test_powers_of_two_throughout_need_no_multiplier() -> None:
+    layers = [factors([2.0**-7, 2.0**-7]), factors([1.0]), factors([0.25], [0.25])]
+    assert multiplierless(layers)
+    fitted = fit(layers)
+    assert [item.shift for item in fitted] == [7, 0, 2]
+    assert all((m == 1).all() for item in fitted for m in item.multipliers)
+
+
+@pytest.mark.parametrize("layer", [factors([0.5, 0.25]), factors([0.3]), factors([2.0]), factors([-0.5]),
+                                   factors([0.5], [0.25]), factors([0.0])])
+def test_anything_else_needs_multipliers(layer: Factors) -> None:
+    assert not multiplierless([factors([0.5]), layer])
+
+
+def test_exact_multipliers_take_the_floor_of_the_bias() -> None:
+    (up,) = fit([factors([0.125], offset=[0.99])])
+    assert (up.shift, up.bias.tolist()) == (3, [7])
+    (whole,) = fit([factors([1.0], offset=[0.5])])
+    assert (whole.shift, whole.bias.tolist()) == (0, [1])
+    (floor,) = fit([factors([1.0], offset=[0.99], rounding=Rounding.FLOOR)])
+    assert floor.bias.tolist() == [0]
+
+
+def test_bias_of_exact_layers_gives_the_real_result() -> None:
+    rng = np.random.default_rng(1)
+    sums = np.arange(-600, 600)
+    for offset in rng.normal(scale=3, size=200):
+        for rounding, half in ((Rounding.HALF_UP, 0.5), (Rounding.FLOOR, 0.0)):
+            for shift in (0, 1, 5):
+                (item,) = fit([factors([2.0**-shift], offset=[offset], rounding=rounding)])
+                integer_half = 1 << shift >> 1 if rounding is Rounding.HALF_UP else 0
+                assert item.shift == shift
+                assert np.array_equal((sums + item.bias[0] + integer_half) >> shift,
+                                      np.floor(sums / 2.0**shift + offset + half))
+
+
+def test_one_shift_where_all_layers_are_precise() -> None:
+    fitted = fit([factors([0.003, 0.001]), factors([0.0007]), factors([0.01])])
+    assert len({item.shift for item in fitted}) == 1
+    assert max(int(m.max()) for item in fitted for m in item.multipliers) <= MULTIPLIER_LIMIT
+    assert min(int(item.multipliers[0].max()) for item in fitted) >= 512
+    assert fitted[0].multipliers[0].tolist() == [round(ratio * 2**fitted[0].shift) for ratio in (0.003, 0.001)]
+
+
+def test_own_shift_where_precision_would_be_lost() -> None:
+    fitted = fit([factors([0.5000001]), factors([0.0003]), factors([0.4])])
+    assert fitted[0].shift == fitted[2].shift == 17
+    assert fitted[1].shift > 20
+    assert all(item.multipliers[0][0] >= 512 for item in fitted)
+
+
+def test_exact_copies_join_any_shift_that_holds_them() -> None:
+    fitted = fit([factors([2.0**-7]), factors([0.0004])])
+    assert fitted[0].shift == fitted[1].shift
+    assert fitted[0].multipliers[0].tolist() == [2 ** (fitted[0].shift - 7)]
+
+
+def test_residual_of_large_ratio_limits_the_shift() -> None:
+    (item,) = fit([factors([0.002], [1.9])])
+    assert item.shift == 16
+    assert item.multipliers[1][0] == round(1.9 * 2**16)
+
+
+@pytest.mark.parametrize(("layer", "message"), [
+    (factors([1e6]), "act: one step of its input is 1e[+]06 steps of its output"),
+    (factors([float("inf")]), "calibrate the quantizer"),
+    (factors([0.1], offset=[1e30]), "its bias is 1e[+]30 steps of the output, too large"),
+    (factors([0.1], offset=[float("nan")]), "too large"),
+])
+def test_factors_beyond_every_shift(layer: Factors, message: str) -> None:
+    with pytest.raises(UnsupportedModel, match=message):
+        fit([layer])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_every_multiplier_fits_and_no_layer_is_left_without_a_shift(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    layers = [factors(*(list(rng.normal(size=4) * 2.0 ** rng.integers(-30, 16)) for _ in range(rng.integers(1, 3))))
+              for _ in range(rng.integers(1, 30))]
+    for item in fit(layers):
+        assert 0 <= item.shift <= 47
+        assert all(abs(m).max() <= MULTIPLIER_LIMIT for m in item.multipliers)

@@ -1,0 +1,163 @@
+"""Model files: what is written is read back, and nothing that is not a model gets in."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import shifthw
+from shifthw import zoo
+from shifthw.errors import BadModelFile, UnsupportedModel
+from shifthw.ir import interpret
+from shifthw.ir.serialize import to_document
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    torch.manual_seed(5)
+    return nn.Sequential(shifthw.nn.FixedPoint(3, 5), shifthw.nn.ShiftConv2d(3, 4, 3), nn.ReLU(),
+                         shifthw.nn.FixedPoint(4, 4), nn.AdaptiveAvgPool2d(1), shifthw.nn.FixedPoint(4, 4))
+
+
+@pytest.fixture
+def saved(model: nn.Module, tmp_path: Path) -> Path:
+    path = tmp_path / "model.pt"
+    shifthw.save(model, path, torch.randn(2, 3, 6, 6), name="small", classes=("a", "b", "c", "d"), card={"seed": 5})
+    return path
+
+
+def test_round_trip(saved: Path, model: nn.Module) -> None:
+    graph = shifthw.load(saved)
+    assert graph.name == "small"
+    assert graph.metadata == {"classes": ["a", "b", "c", "d"], "card": {"seed": 5}}
+    x = torch.randn(5, 3, 6, 6)
+    images = model[0].integers(x).numpy()
+    expected = model[5].integers(model(x)).numpy()
+    assert np.array_equal(interpret(graph, images)[graph.outputs[0]], expected)
+
+
+def test_same_model_same_bytes(saved: Path, model: nn.Module, tmp_path: Path) -> None:
+    other = tmp_path / "another name.pt"
+    shifthw.save(model, other, torch.randn(1, 3, 6, 6), name="small", classes=("a", "b", "c", "d"), card={"seed": 5})
+    assert other.read_bytes() == saved.read_bytes()
+
+
+def test_failed_save_leaves_what_was_there(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = saved.read_bytes()
+    with pytest.raises(UnsupportedModel):
+        shifthw.save(nn.Conv2d(3, 3, 3), saved, torch.randn(1, 3, 6, 6))
+
+    def fail(self: Path, target: Path) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        zoo.write("digits", saved)
+    assert saved.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [saved]
+
+
+class Evil:
+    """A pickle that writes a file when it is loaded."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickle_with_code_is_refused_and_not_run(zipped: bool, tmp_path: Path) -> None:
+    path, mark = tmp_path / "evil.pt", tmp_path / "mark"
+    if zipped:
+        torch.save({"format": "shifthw model", "version": 1, "graph": Evil(mark)}, path)
+    else:
+        path.write_bytes(pickle.dumps(Evil(mark)))
+    refused(path, "a pickle that could run code and was not loaded")
+    assert not mark.exists()
+
+
+def test_whole_module_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "module.pt"
+    torch.save(nn.Linear(2, 2), path)
+    refused(path, "could run code and was not loaded")
+
+
+def test_every_truncation_is_refused(saved: Path) -> None:
+    content = saved.read_bytes()
+    for length in [0, 1, 4, 100, len(content) // 2, len(content) - 1, *range(0, len(content), 1999)]:
+        saved.write_bytes(content[:length])
+        refused(saved, "is damaged")
+
+
+def test_files_that_are_no_models(tmp_path: Path) -> None:
+    refused(tmp_path / "nothing.pt", "cannot be read [(]No such file or directory")
+    refused(tmp_path, "cannot be read [(]Is a directory")
+    text = tmp_path / "text.pt"
+    text.write_text("import os")
+    refused(text, "is damaged, or is a pickle")
+    checkpoint = tmp_path / "checkpoint.pt"
+    torch.save(nn.Linear(2, 2).state_dict(), checkpoint)
+    refused(checkpoint, "is not a shifthw model; write one with shifthw.save")
+    torch.save(torch.zeros(3), checkpoint)
+    refused(checkpoint, "is not a shifthw model")
+
+
+def altered(path: Path, **changes: object) -> None:
+    """Rewrite the file with some of its entries changed; `nodes` edits the graph's text."""
+    content = torch.load(path, weights_only=True)
+    edit = changes.pop("nodes", None)
+    if edit is not None:
+        document = json.loads(content["graph"])
+        edit(document["nodes"])
+        content["graph"] = json.dumps(document)
+    torch.save(content | changes, path)
+
+
+def test_other_version(saved: Path) -> None:
+    altered(saved, version=2)
+    refused(saved, "has format version 2, this shifthw reads 1")
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    (dict(graph="{"), "holds a damaged graph [(]JSONDecodeError"),
+    (dict(graph="[]"), "holds a damaged graph"),
+    (dict(arrays={}), "holds a damaged graph [(]KeyError"),
+    (dict(arrays=7), "holds a damaged graph"),
+    (dict(nodes=lambda nodes: nodes[0].pop("bits")), "holds a damaged graph [(]KeyError: 'bits'"),
+    (dict(nodes=lambda nodes: nodes.reverse()), "holds an inconsistent graph"),
+    (dict(nodes=lambda nodes: nodes[0].update(shape=[3, 7, 6])), "holds an inconsistent graph: 1 .*has output shape"),
+    (dict(nodes=lambda nodes: nodes[0].update(shape=[3, "x", 6])), "holds an inconsistent graph: 0 .*three positive"),
+    (dict(nodes=lambda nodes: nodes[2].update(shift=99)), "inconsistent graph: 3 .*has shift 99"),
+    (dict(nodes=lambda nodes: nodes[2].update(shift="9")), "inconsistent graph: 3 .*has shift 9"),
+])
+def test_damaged_graphs(saved: Path, changes: dict[str, object], message: str) -> None:
+    altered(saved, **changes)
+    refused(saved, message)
+
+
+def test_array_of_another_type(saved: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+    content["arrays"] = {key: value.double() for key, value in content["arrays"].items()}
+    torch.save(content, saved)
+    refused(saved, "must have int8 signs and exponents")
+
+
+def refused(path: Path, message: str) -> None:
+    """Loading fails with one line that begins with the path."""
+    with pytest.raises(BadModelFile, match=message) as caught:
+        shifthw.load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_document_is_plain_json(saved: Path) -> None:
+    document, arrays = to_document(shifthw.load(saved))
+    assert json.loads(json.dumps(document)) == document
+    assert {array.dtype.name for array in arrays.values()} == {"int8", "int64"}
