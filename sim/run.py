@@ -1,13 +1,17 @@
-"""Runs a job on a simulator, from Python."""
+"""Runs a program, or any job, on a simulator."""
 
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import cocotb_tools.config
+import numpy as np
+
+from shifthw.program import Program
 
 from .build import Engine
 from .job import Job, JobResult, SimulationFailed, batches_done
@@ -17,6 +21,42 @@ POLL_SECONDS = 0.1
 
 Progress = Callable[[int], None]
 """Called with the number of batches that are done."""
+
+
+STALL_FACTOR = 40
+"""A run with stalls may take this many times the cycles that it needs without."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SimResult:
+    """What an engine gave: outputs int64[n, c, h, w], and its counters in clock cycles."""
+
+    outputs: np.ndarray
+    cycles: int
+    """Of the whole run, stalls included."""
+    stall_cycles: int
+    batch_cycles: int
+    """Of one batch, stalls left out."""
+
+
+def simulate(
+    executable: Path, engine: Engine, program: Program, images: np.ndarray, *, stalls_seed: int | None = None,
+    progress: Progress | None = None,
+) -> SimResult:
+    """Runs `program` on integer images [n, c, h, w] as a host would, and reads its results back.
+
+    BadImages for images of the wrong shape, type or range; SimulationFailed as in run_job.
+    """
+    batches = program.batches(len(images))
+    inputs = program.pack_inputs(images)
+    output_bytes = batches * program.output_batch_bytes
+    beats = (len(program.image()) + len(inputs) + output_bytes) * 8 // program.config.axi_data_bits
+    job = Job(program=program.image(), inputs=inputs, output_bytes=output_bytes, batches=batches,
+              config=program.config.digest, axi_data_bits=program.config.axi_data_bits, stalls_seed=stalls_seed,
+              max_cycles=STALL_FACTOR * (program.cycles(batches) + beats) + 10_000)
+    result = run_job(executable, engine, job, progress)
+    return SimResult(outputs=program.unpack_outputs(result.output, len(images)), cycles=result.cycles,
+                     stall_cycles=result.stall_cycles, batch_cycles=result.batch_cycles)
 
 
 def run_job(executable: Path, engine: Engine, job: Job, progress: Progress | None = None) -> JobResult:
