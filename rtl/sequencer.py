@@ -245,7 +245,7 @@ class Sequencer(wiring.Component):
                 m.d.comb += held.eq(
                     (field("wait_load") & self.load_busy) | (field("wait_store") & self.store_busy)
                     | ((opcode == Opcode.LOAD) & self.load_busy)
-                    | ((opcode == Opcode.LOOP) & (batch == 1) & self.store_busy))
+                    | ((opcode == Opcode.LOOP) & (batch == 1) & (self.store_busy | store_pending)))
                 with m.If(wait != 0):
                     m.d.sync += wait.eq(wait - 1)
                 with m.Elif(held):

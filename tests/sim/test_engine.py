@@ -1,0 +1,85 @@
+"""The emitted engine against golden model, emulator and cycle model: every output integer, every cycle."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shifthw.emit.verilog import TOP, engine_files
+from shifthw.emulator import Emulator
+from shifthw.ir import interpret
+from shifthw.ir.graph import Flatten, Graph, MaxPool2d, SumPool2d
+from shifthw.ir.types import IntType
+from shifthw.lower import compile_graph
+from shifthw.sim.build import Engine, build_simulator
+from shifthw.sim.run import simulate
+
+from ..lower.graphs import GraphBuilder, random_array, random_graph
+
+
+def check(graph: Graph, pictures: np.ndarray, cache: Path, engine: Engine = Engine.FAST,
+          stalls: tuple[int | None, ...] = (None,), axi_data_bits: int = 64, **array: int) -> None:
+    """One build; a run per entry of `stalls`."""
+    program = compile_graph(graph, axi_data_bits=axi_data_bits, **array)
+    golden = np.asarray(interpret(graph, pictures)[graph.outputs[0]])
+    np.testing.assert_array_equal(Emulator(program).run(pictures).outputs, golden)
+    simulator = build_simulator(engine_files(program.config), top=TOP, engine=engine, cache=cache)
+    for seed in stalls:
+        result = simulate(simulator, engine, program, pictures, stalls_seed=seed)
+        np.testing.assert_array_equal(result.outputs, golden)
+        assert result.cycles - result.stall_cycles == program.cycles(program.batches(len(pictures)))
+        assert result.batch_cycles == program.cycles_per_batch or len(pictures) <= program.config.images
+
+
+def residual_network(act: int = 8) -> GraphBuilder:
+    """Padded max-pool with stride 2, stride-2 convolution, two-term residual block, global pooling, classifier."""
+    signed, unsigned = IntType(act, True), IntType(act, False)
+    build = GraphBuilder(np.random.default_rng(21), (3, 10, 9), unsigned)
+    x = build.requantize(build.conv("images", 8), unsigned)
+    x = build.add(MaxPool2d((3, 3), (2, 2), (1, 1, 1, 1)), x)
+    x = build.requantize(build.conv(x, 16, stride=(2, 2)), signed)
+    x = build.requantize(build.conv(x, 16, terms=2), unsigned, x)
+    x = build.requantize(build.add(SumPool2d(build.type(x).shape[1:], (1, 1)), x), unsigned)
+    build.requantize(build.conv(x, 10, (1, 1), padding=(0, 0, 0, 0)), signed)
+    return build
+
+
+def odd_network() -> GraphBuilder:
+    """Signed input, no padding, dilation, depthwise with two strides, stride 3, flatten and linear."""
+    signed, unsigned = IntType(8, True), IntType(8, False)
+    build = GraphBuilder(np.random.default_rng(22), (5, 7, 11), signed)
+    x = build.requantize(build.conv("images", 10, padding=(0, 0, 0, 0), dilation=(2, 1)), signed)
+    x = build.requantize(build.conv(x, 10, stride=(2, 1), padding=(1, 2, 1, 0), groups=10), unsigned)
+    x = build.requantize(build.conv(x, 12, (1, 1), (3, 3), (0, 0, 0, 0)), unsigned)
+    x = build.add(Flatten(), x)
+    build.requantize(build.conv(x, 7, (1, 1), padding=(0, 0, 0, 0)), signed)
+    return build
+
+
+def test_residual_network_under_cocotb(simulator_cache: Path) -> None:
+    build = residual_network()
+    check(build.graph(), build.images(3), simulator_cache, Engine.COCOTB, (None, 1, 2),
+          images=1, pixels=4, simd=8, pe=4)
+
+
+def test_images_in_lockstep_on_a_wide_bus(simulator_cache: Path) -> None:
+    build = residual_network()
+    check(build.graph(), build.images(5), simulator_cache, stalls=(None, 3, 4, 5), axi_data_bits=128,
+          images=2, pixels=8, simd=4, pe=2)
+
+
+def test_odd_network(simulator_cache: Path) -> None:
+    build = odd_network()
+    check(build.graph(), build.images(4), simulator_cache, stalls=(None, 6), images=1, pixels=8, simd=8, pe=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1000, 1030))
+def test_random_networks(seed: int, simulator_cache: Path) -> None:
+    graph, build = random_graph(seed)
+    array = random_array(seed)
+    while array["images"] * array["pixels"] * array["simd"] * array["pe"] > 1024:
+        largest = max(("pixels", "simd"), key=lambda name: array[name])
+        array[largest] //= 2
+        array["pe"] = min(array["pe"], array["simd"])
+    check(graph, build.images(3), simulator_cache, stalls=(None, seed), axi_data_bits=64 << seed % 2, **array)
