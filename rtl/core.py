@@ -215,7 +215,8 @@ class Core(wiring.Component):
         units = place(m, self.library, [f"requantize_{b}_{p}_{o}" for b in range(c.images) for p in range(c.pixels)
                                         for o in range(c.pe)], lambda: Requantize(
             activation_bits=c.activation_bits, accumulator_bits=c.accumulator_bits,
-            multiplier_bits=c.multiplier_bits, bias_bits=c.bias_bits, shifts=c.shifts, residual=c.residual))
+            multiplier_bits=c.multiplier_bits, bias_bits=c.bias_bits, shifts=c.shifts, residual=c.residual,
+            residual_shift=c.residual_shift))
         # The instruction may change one cycle after its last step: what it says travels with the tile.
         clamp_stage = c.accumulate_latency + c.requantize_latency - 1
         multiplier = self._delay(m, "residual_multiplier", field("residual_multiplier"), c.accumulate_latency)

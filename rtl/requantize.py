@@ -12,7 +12,7 @@ from .module_library import SharedComponent
 class Requantize(SharedComponent):
     """Scales, adds, shifts and saturates.
 
-    y = clamp((acc*m + r*mr + b) >> shifts[shift_select], lo, hi) mod 2**activation_bits
+    y = clamp((acc*m + (r << residual_shift)*mr + b) >> shifts[shift_select], lo, hi) mod 2**activation_bits
 
     The shift floors; no intermediate value can overflow. m and mr are 1 without a multiplier, r is 0
     without a residual. lo <= hi.
@@ -38,6 +38,8 @@ class Requantize(SharedComponent):
         The right shifts to choose from, each 0 or more.
     residual : bool
         Whether there are r and mr.
+    residual_shift : int
+        0 or more.
 
     Members
     -------
@@ -53,13 +55,14 @@ class Requantize(SharedComponent):
     """
 
     def __init__(self, *, activation_bits: int, accumulator_bits: int, multiplier_bits: int, bias_bits: int,
-                 shifts: tuple[int, ...], residual: bool) -> None:
+                 shifts: tuple[int, ...], residual: bool, residual_shift: int = 0) -> None:
         self.activation_bits = activation_bits
         self.accumulator_bits = accumulator_bits
         self.multiplier_bits = multiplier_bits
         self.bias_bits = bias_bits
         self.shifts = shifts
         self.residual = residual
+        self.residual_shift = residual_shift
         self.shift_select_bits = bits_for(len(shifts))
         super().__init__({
             "acc": In(signed(accumulator_bits)),
@@ -75,7 +78,7 @@ class Requantize(SharedComponent):
 
     @property
     def module_name(self) -> str:
-        residual = "_r" if self.residual else ""
+        residual = f"_r{self.residual_shift}" if self.residual else ""
         shifts = "_".join(map(str, self.shifts))
         return (f"requantize_a{self.activation_bits}_c{self.accumulator_bits}_m{self.multiplier_bits}"
                 f"_b{self.bias_bits}{residual}_s{shifts}")
@@ -99,7 +102,7 @@ class Requantize(SharedComponent):
     def sum_bits(self) -> int:
         """Bits of the narrowest signed number that holds every sum."""
         acc, bias = 1 << (self.accumulator_bits - 1), 1 << (self.bias_bits - 1)
-        r = (1 << self.activation_bits) - 1 if self.residual else 0
+        r = ((1 << self.activation_bits) - 1) << self.residual_shift if self.residual else 0
         if self.multiplier_bits:
             m = 1 << (self.multiplier_bits - 1)
             lowest, highest = -acc * (m - 1) - bias - r * m, acc * m + bias - 1 + r * (m - 1)
@@ -112,7 +115,8 @@ class Requantize(SharedComponent):
         """Codes 0..2**activation_bits-1 of signed accumulators; integers that broadcast, `shift` in bits."""
         # Python's integers where 64 bits would not do.
         wide = np.int64 if self.sum_bits <= 64 else object
-        total = np.asarray(acc, wide) * np.asarray(m, wide) + np.asarray(r, wide) * mr + np.asarray(b, wide)
+        total = np.asarray(acc, wide) * np.asarray(m, wide) + np.asarray(b, wide)
+        total = total + (np.asarray(r, wide) << self.residual_shift) * mr
         return np.minimum(np.maximum(total >> shift, lo), hi) & ((1 << self.activation_bits) - 1)
 
     def elaborate(self, platform):
@@ -124,13 +128,14 @@ class Requantize(SharedComponent):
         return m
 
     def _sum(self, m):
-        """acc*m + r*mr + b."""
+        """acc*m + (r << residual_shift)*mr + b."""
         acc = Signal.like(self.acc, reset_less=True)
         addend = Signal(signed(self.sum_bits), reset_less=True)
         total = Signal(signed(self.sum_bits), reset_less=True)
         m.d.sync += acc.eq(self.acc)
         if not self.multiplier_bits:
-            m.d.sync += [addend.eq(self.b + self.r if self.residual else self.b), total.eq(acc + addend)]
+            r = self.r << self.residual_shift if self.residual else 0
+            m.d.sync += [addend.eq(self.b + r), total.eq(acc + addend)]
             return total
         factor = Signal.like(self.m, reset_less=True)
         product = Signal(signed(self.accumulator_bits + self.multiplier_bits), reset_less=True)
@@ -142,8 +147,9 @@ class Requantize(SharedComponent):
             total.eq(product + addend),
         ]
         if self.residual:
-            residual = Signal(signed(self.activation_bits + self.multiplier_bits), reset_less=True)
-            m.d.sync += [residual.eq(self.r * self.mr), addend.eq(residual + bias)]
+            r = self.r << self.residual_shift
+            residual = Signal(signed(len(r) + self.multiplier_bits), reset_less=True)
+            m.d.sync += [residual.eq(r * self.mr), addend.eq(residual + bias)]
         else:
             m.d.sync += addend.eq(bias)
         return total

@@ -46,6 +46,8 @@ class ArrayConfig:
     """The right shifts that requantize offers, ascending."""
     residual: bool = False
     """Whether requantize has a second operand."""
+    residual_shift: int = 0
+    """Fixed left shift of the second operand: its multipliers are multiples of 2**residual_shift."""
     max_pool: bool = False
     """Whether there is a maximum unit."""
     lane_sum: bool = False

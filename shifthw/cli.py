@@ -12,7 +12,6 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from .errors import ShifthwError
-from .report import RESOURCES
 
 ARRAY = ("images", "pixels", "simd", "pe")
 
@@ -21,8 +20,9 @@ class Stages:
     """Shows the stage that a flow is in, on stderr, if that is a terminal."""
 
     def __init__(self) -> None:
+        console = Console(stderr=True)
         self._bars = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
-                              console=Console(stderr=True), transient=True)
+                              console=console, transient=True, disable=not console.is_terminal)
         self._stage, self._task = "", TaskID(0)
 
     def __enter__(self) -> "Stages":
@@ -115,7 +115,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-# Commands import what they need themselves: `shifthw --help` and `shifthw boards` need not wait for PyTorch.
+# Commands import what they need themselves: `shifthw --help` and a mistyped option need not wait for PyTorch.
 
 def _build(options: argparse.Namespace) -> int:
     from .flow import build_folder
@@ -150,6 +150,7 @@ def _report(options: argparse.Namespace) -> int:
 
 def _boards(options: argparse.Namespace) -> int:
     from . import boards
+    from .report import RESOURCES
     table = _table("board", "part", "clock MHz", *RESOURCES.values(), left=2)
     for name in boards.names():
         board = boards.load(name)
@@ -191,6 +192,7 @@ def _table(*columns: str, left: int = 1) -> Table:
 
 
 def _print_report(r: dict) -> None:  # type: ignore[type-arg]  # JSON
+    from .report import RESOURCES
     marks, array = r["marks"], r["array"]
     console = _console()
     console.print(f"{r['model']} on {r['board_title']}: {' x '.join(f'{array[name]} {name}' for name in ARRAY)} = "
@@ -200,7 +202,8 @@ def _print_report(r: dict) -> None:  # type: ignore[type-arg]  # JSON
         layers.add_row(row["name"], row["kind"], "x".join(map(str, row["shape"])), f"{row['steps']:,}",
                        f"{row['cycles']:,}", f"{100 * row['lanes_busy']:.1f} %", f"{row['bytes_moved']:,}")
     layers.add_row(f"batch of {array['images']} ({marks['steps']})", "", "", f"{r['steps']:,}",
-                   f"{r['cycles_per_batch']:,}", f"{100 * r['lanes_busy']:.1f} %", f"{r['bytes_moved']:,}", style="bold")
+                   f"{r['cycles_per_batch']:,}", f"{100 * r['lanes_busy']:.1f} %", f"{r['bytes_moved']:,}",
+                   style="bold")
     console.print(layers)
     resources = _table(f"resources ({marks['resources']})", "used", "of", "share")
     for name, title in RESOURCES.items():

@@ -131,7 +131,10 @@ def simulate_folder(
 def _sim_values(
     program: Program, result: SimResult, mismatch: Mismatch | None, engine: Engine, images: int
 ) -> dict[str, object]:
-    predicted = program.cycles(program.batches(images))
+    batches = program.batches(images)
+    predicted = program.cycles(batches)
+    counted = result.cycles - result.stall_cycles
+    last_batch = program.cycles_per_batch if batches > 1 else predicted      # a first batch counts what precedes it
     return {
         "images": images,
         "bit_exact": mismatch is None,
@@ -141,9 +144,8 @@ def _sim_values(
         "cycles": result.cycles,
         "stall_cycles": result.stall_cycles,
         "cycles_predicted": predicted,
-        "cycles_as_predicted": result.cycles - result.stall_cycles == predicted
-                               and result.batch_cycles == program.cycles_per_batch,
-        "cycles_per_image": result.batch_cycles / program.config.images,
+        "cycles_as_predicted": counted == predicted and result.batch_cycles == last_batch,
+        "cycles_per_image": (counted - program.cycles_prologue) / batches / program.config.images,
         "engine": engine.value,
     }
 
@@ -176,7 +178,8 @@ def _read_array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise BadImages(f"{path}: must be a .npy file ({str(error).splitlines()[0]}): write it with numpy.save") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise BadImages(f"{path}: must be a .npy file ({reason}): write it with numpy.save") from None
     if not isinstance(array, np.ndarray):
         raise BadImages(f"{path}: must be a .npy file with one array, not an archive: write it with numpy.save")
     return array

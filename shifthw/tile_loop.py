@@ -222,7 +222,7 @@ class TileLoop:
             acc, m, b = acc.astype(object), m.astype(object), b.astype(object)
         total = acc * m + b
         if f["residual"]:
-            mr = f["residual_multiplier"] if c.multiplier_bits else 1
+            mr = (f["residual_multiplier"] if c.multiplier_bits else 1) << c.residual_shift
             total = total + self._residuals(og, tiles, low) * mr
         shifted = np.clip(total >> c.shifts[f["shift_select"]], f["clamp_lo"], f["clamp_hi"]).astype(np.int64)
         self._write(og, tiles, shifted.transpose(0, 1, 3, 2) & ((1 << c.activation_bits) - 1), low)

@@ -67,9 +67,21 @@ def test_weights_are_sign_and_three_bit_exponent(graph: Graph) -> None:
             assert node.op.weight.exponent.max() <= 7
 
 
+def residual_step(graph: Graph) -> int:
+    """The power of two that all multipliers of second inputs share."""
+    common = 0
+    for node in graph.nodes:
+        if isinstance(node.op, Requantize):
+            for multiplier in node.op.multiplier[1:]:
+                common |= int(np.bitwise_or.reduce(multiplier))
+    return common & -common
+
+
 def test_multipliers_are_18_bits_and_shifts_few(graph: Graph) -> None:
     operations = [node.op for node in graph.nodes if isinstance(node.op, Requantize)]
-    assert max(int(abs(m).max()) for op in operations for m in op.multiplier) < 1 << 17
+    assert max(int(abs(op.multiplier[0]).max()) for op in operations) < 1 << 17
+    residual = [m for op in operations for m in op.multiplier[1:]]
+    assert max(int(abs(m).max()) // residual_step(graph) for m in residual) < 1 << 17
     assert len({op.shift for op in operations}) <= 4
 
 
@@ -134,7 +146,8 @@ def outside_the_bound(model: nn.Module, alter: Callable[[Graph], Graph] = lambda
             slack = torch.full_like(output, 1e-9)  # of the float64 forward itself
             half = 0.5
             if isinstance(node.op, Requantize):
-                operands = sum(results[operand].abs().double() for operand in node.inputs)
+                steps = (1, residual_step(graph))
+                operands = sum(results[operand].abs().double() * step for operand, step in zip(node.inputs, steps))
                 slack += (operands.reshape(output.shape) / 2 + 0.5) / 2**node.op.shift
             value = inputs[0] / module.scale + half
             lowest, highest = ((value + error).floor().clamp(module.lo, module.hi) for error in (-slack, slack))

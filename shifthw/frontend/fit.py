@@ -5,9 +5,12 @@ m = round(ratio * 2**s), b = round(offset * 2**s). Where all m are whole without
 floor(offset * 2**s) instead, and y exactly what real arithmetic gives: the rest of the sum is whole.
 
 The engine has one multiplexer input per shift in use, so a network gets as few different shifts as
-keep every layer's multipliers precise.
+keep every layer's multipliers precise. A second input (a residual) is a stored activation, whose step is
+larger than an accumulator's by the precision of the weights: its multipliers are multiples of 2**head, one
+head for the network, so that they do not push the first input's to a few bits.
 """
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +23,9 @@ from ..ir.verify import MAX_SHIFT
 
 MULTIPLIER_LIMIT = (1 << 17) - 1
 """Largest magnitude of a multiplier: 18 bits signed, one DSP operand."""
-PRECISE_BITS = 10
+MAX_HEAD = 8
+"""Largest head: the engine shifts the residual before it is multiplied, within the width of a DSP operand."""
+PRECISE_BITS = 12
 """Significant bits of a layer's largest multiplier that are enough to share another layer's shift."""
 MAX_OFFSET = float(1 << 60)
 
@@ -53,10 +58,26 @@ def fit(factors: Sequence[Factors]) -> list[Fitted]:
     """
     if multiplierless(factors):
         return [_at(item, _plain_shift(item) or 0) for item in factors]
-    windows = [_window(item) for item in factors]
+    head = _head(factors)
+    scaled = [_lower_residual(item, head) for item in factors]
+    windows = [_window(item) for item in scaled]
     shifts = _fewest_points(windows)
-    return [_at(item, max(shift for shift in shifts if lo <= shift <= hi))
-            for item, (lo, hi) in zip(factors, windows, strict=True)]
+    fitted = [_at(item, max(shift for shift in shifts if lo <= shift <= hi))
+              for item, (lo, hi) in zip(scaled, windows, strict=True)]
+    return [Fitted((item.multipliers[0], *(np.left_shift(m, head) for m in item.multipliers[1:])), item.bias, item.shift)
+            for item in fitted]
+
+
+def _head(factors: Sequence[Factors]) -> int:
+    """The largest head up to MAX_HEAD that leaves no residual's multiplier below the first input's."""
+    gaps = [np.abs(item.ratios[1]).max() / np.abs(item.ratios[0]).max() for item in factors
+            if len(item.ratios) > 1 and np.abs(item.ratios[0]).max() > 0 < np.abs(item.ratios[1]).max()]
+    return max(0, min([MAX_HEAD, *(math.floor(math.log2(gap)) for gap in gaps)]))
+
+
+def _lower_residual(item: Factors, head: int) -> Factors:
+    """The factors with residuals divided by 2**head."""
+    return dataclasses.replace(item, ratios=(item.ratios[0], *(ratio / 2.0**head for ratio in item.ratios[1:])))
 
 
 def multiplierless(factors: Sequence[Factors]) -> bool:

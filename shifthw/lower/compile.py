@@ -4,8 +4,11 @@ import dataclasses
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
+
 from ..arch import ArrayConfig
 from ..ir.graph import Graph
+from ..ir.types import ShiftWeight
 from ..isa import InstructionLayout, Opcode
 from ..program import LayerReport, Program
 from ..tensor_layout import TensorLayout
@@ -103,8 +106,16 @@ def layer_table(made: Plan) -> tuple[LayerReport, ...]:
 
 
 def useful_macs(layer: Layer, network: Network) -> int:
-    """Multiply-accumulates of a layer per image, counted as usual (taps on padding included), times its terms."""
-    if layer.kind in (Kind.MAX_POOL, Kind.IDENTITY):
+    """Multiply-accumulates of a layer per image, counted as usual (taps on padding included), times its terms.
+
+    Pooling, copies and convolutions that only copy (at most one weight per output, all equal) count 0.
+    """
+    if layer.kind is not Kind.CONV or layer.weight is None or _copies(layer.weight):
         return 0
-    channels = network.tensors[layer.source].channels // layer.groups if layer.kind is Kind.CONV else 1
+    channels = network.tensors[layer.source].channels // layer.groups
     return prod(network.tensors[layer.output].shape) * prod(layer.kernel) * channels * layer.terms
+
+
+def _copies(weight: ShiftWeight) -> bool:
+    used = weight.integer != 0
+    return bool((used.sum(axis=(1, 2, 3)) <= 1).all()) and len(np.unique(weight.integer[used])) <= 1

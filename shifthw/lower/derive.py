@@ -10,7 +10,7 @@ from ..tensor_layout import TensorLayout
 from .allocate import rows_used
 from .fuse import Kind, Layer, Network
 from .instructions import Bases, Draft, bits_of, draft_program, shares_word
-from .scaling import multiplier_bits, signed_bits
+from .scaling import multiplier_bits, residual_shift, signed_bits
 from .task import Task
 
 _SIGNED = frozenset(("xq0", "xq1"))
@@ -60,7 +60,7 @@ def derive_numbers(network: Network, shape: ArrayConfig) -> ArrayConfig:
         accumulator_bits=max([2, *(signed_bits(*span) for span in accumulator_ranges(network).values())]),
         multiplier_bits=multiplier_bits(layers), shifts=all_shifts(network),
         bias_bits=max([2, *(_bias_bits(layer, network, bits) for layer in layers if layer.scale)]),
-        residual=any(layer.residual for layer in layers),
+        residual=any(layer.residual for layer in layers), residual_shift=residual_shift(layers),
         max_pool=any(layer.kind is Kind.MAX_POOL for layer in layers),
         output_pixels=1 if network.tensors[network.result].shape[1:] == (1, 1) else shape.pixels)
 

@@ -54,7 +54,7 @@ def draft_program(network: Network, layouts: dict[str, TensorLayout], tasks: lis
     last_reader = max(i for i, task in enumerate(tasks) if source in (task.source, task.residual))
     drafts = [load]
     for i, (task, base) in enumerate(zip(tasks, bases, strict=True)):
-        drafts.append(Draft(task.opcode, {**task_fields(task, base, config.pe), "wait_load": int(i == 0)}, task))
+        drafts.append(Draft(task.opcode, {**task_fields(task, base, config), "wait_load": int(i == 0)}, task))
         if i == last_reader:
             drafts.append(load.with_fields(delay=config.read_latency))
     drafts.append(Draft(Opcode.STORE, {"in_row": result.row, "tiles_last": result.rows - 1}, rows=result.rows))
@@ -62,7 +62,7 @@ def draft_program(network: Network, layouts: dict[str, TensorLayout], tasks: lis
     return drafts
 
 
-def task_fields(task: Task, bases: Bases, pe: int) -> dict[str, int]:
+def task_fields(task: Task, bases: Bases, config: ArrayConfig) -> dict[str, int]:
     """All fields of a CONV or POOL, but its delay. Strides of loops with one turn are 0."""
     run, source, layer = task.run, task.source, task.layer
     several = task.out_groups > 1
@@ -79,7 +79,7 @@ def task_fields(task: Task, bases: Bases, pe: int) -> dict[str, int]:
         return fields
     scale = layer.scale
     assert scale is not None
-    shared = layer.kind in (Kind.IDENTITY, Kind.SUM_POOL) and shares_word(task, pe)
+    shared = layer.kind in (Kind.IDENTITY, Kind.SUM_POOL) and shares_word(task, config.pe)
     fields |= {
         "mask_high": int(source.dtype.signed), "weight_base": bases.weight,
         "weight_stride": task.group_words if several and not shared else 0, "weight_hold": int(task.hold),
@@ -91,7 +91,8 @@ def task_fields(task: Task, bases: Bases, pe: int) -> dict[str, int]:
         fields |= {
             "residual": 1, "residual_row": residual.row + run.first * residual.group_rows,
             "residual_group_stride": residual.group_rows if run.count > 1 else 0,
-            "residual_signed": int(residual.dtype.signed), "residual_multiplier": scale.residual_multiplier,
+            "residual_signed": int(residual.dtype.signed),
+            "residual_multiplier": scale.residual_multiplier >> config.residual_shift,
         }
     return fields
 

@@ -8,6 +8,8 @@ from .fuse import Layer, Scale
 
 FREE_MULTIPLIER_BITS = 18
 """Bits of a multiplier that cost nothing more (one operand of a DSP slice)."""
+MAX_RESIDUAL_SHIFT = 8
+"""Fixed left shift of the residual; with 16-bit activations it still fits a DSP operand."""
 
 
 def signed_bits(*values: int) -> int:
@@ -21,7 +23,17 @@ def multiplier_bits(layers: tuple[Layer, ...]) -> int:
     if all((scale.multiplier == 1).all() for scale in scales) and all(
             layer.scale.residual_multiplier == 1 for layer in layers if layer.scale and layer.residual):
         return 0
-    return max(_bits(scale) for scale in scales)
+    shift = residual_shift(layers)
+    return max(_bits(scale, shift) for scale in scales)
+
+
+def residual_shift(layers: tuple[Layer, ...]) -> int:
+    """The power of two that all residual multipliers have in common, at most MAX_RESIDUAL_SHIFT."""
+    common = 0
+    for layer in layers:
+        if layer.scale and layer.residual:
+            common |= layer.scale.residual_multiplier
+    return min(MAX_RESIDUAL_SHIFT, (common & -common).bit_length() - 1) if common else 0
 
 
 def share_shifts(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
@@ -34,7 +46,8 @@ def share_shifts(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     if not bits:
         return layers
     limit = max(bits, FREE_MULTIPLIER_BITS)
-    spans = {(scale.shift, scale.shift + min(limit - _bits(scale), 62 - _bias_bits(scale)))
+    fixed = residual_shift(layers)
+    spans = {(scale.shift, scale.shift + min(limit - _bits(scale, fixed), 62 - _bias_bits(scale)))
              for layer in layers if (scale := layer.scale)}
     chosen: list[tuple[int, int]] = []  # [lowest common shift, highest common shift] of each set of layers
     for low, high in sorted(spans, key=lambda span: span[1]):
@@ -47,8 +60,8 @@ def share_shifts(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
                  for layer in layers)
 
 
-def _bits(scale: Scale) -> int:
-    return signed_bits(int(scale.multiplier.min()), int(scale.multiplier.max()), scale.residual_multiplier)
+def _bits(scale: Scale, fixed: int) -> int:
+    return signed_bits(int(scale.multiplier.min()), int(scale.multiplier.max()), scale.residual_multiplier >> fixed)
 
 
 def _bias_bits(scale: Scale) -> int:

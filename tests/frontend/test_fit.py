@@ -71,10 +71,18 @@ def test_exact_copies_join_any_shift_that_holds_them() -> None:
     assert fitted[0].multipliers[0].tolist() == [2 ** (fitted[0].shift - 7)]
 
 
-def test_residual_of_large_ratio_limits_the_shift() -> None:
+def test_residual_of_large_ratio_costs_the_accumulator_no_bits() -> None:
     (item,) = fit([factors([0.002], [1.9])])
-    assert item.shift == 16
-    assert item.multipliers[1][0] == round(1.9 * 2**16)
+    assert item.shift == 24
+    assert item.multipliers[0][0] == round(0.002 * 2**24)
+    assert item.multipliers[1][0] == round(1.9 * 2**16) << 8
+
+
+def test_residuals_of_a_network_share_their_power_of_two() -> None:
+    first, second = fit([factors([0.002], [1.9]), factors([0.25], [1.0001])])
+    for item in (first, second):
+        assert item.multipliers[1][0] % 4 == 0
+    assert second.multipliers[1][0] % 8 != 0
 
 
 @pytest.mark.parametrize(("layer", "message"), [
@@ -95,4 +103,4 @@ def test_every_multiplier_fits_and_no_layer_is_left_without_a_shift(seed: int) -
               for _ in range(rng.integers(1, 30))]
     for item in fit(layers):
         assert 0 <= item.shift <= 47
-        assert all(abs(m).max() <= MULTIPLIER_LIMIT for m in item.multipliers)
+        assert all(abs(m).max() <= MULTIPLIER_LIMIT << 8 * k for k, m in enumerate(item.multipliers))
