@@ -7,12 +7,17 @@ PYTHON ?= python3
 PIP_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/installed
-OUT := build/demo
+DEMO := build/demo
 
 .PHONY: demo test slow lint clean
 
 demo: $(STAMP)
-	$(BIN)/python examples/demo.py $(OUT)
+	mkdir -p $(DEMO)
+	$(BIN)/shifthw zoo digits -o $(DEMO)/digits.pt
+	$(BIN)/python examples/digits_data.py --out $(DEMO) --count 100
+	$(BIN)/shifthw build $(DEMO)/digits.pt --board ultra96v2 -o $(DEMO)/ultra96v2
+	$(BIN)/shifthw build $(DEMO)/digits.pt --board zc706 -o $(DEMO)/zc706
+	$(BIN)/shifthw sim $(DEMO)/zc706 --images $(DEMO)/images.npy --labels $(DEMO)/labels.npy
 
 test: lint
 	$(BIN)/python -m pytest -m "not slow"
@@ -29,6 +34,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 $(STAMP): pyproject.toml constraints.txt
+	@echo 'Installing into .venv, once; PyTorch makes it large.'
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "make: Python 3.11 or newer must be there as '$(PYTHON)': name another with make PYTHON=..." >&2; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' || \

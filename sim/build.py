@@ -48,6 +48,7 @@ def build_simulator(
         find_shared_libpython()
     sources = dict(sorted(files.items())) | _host_sources(engine)
     command = _options(engine, top)
+    cache = cache.absolute()
     folder = cache / f"{engine.value}-{_key(sources, command)}"
     executable = folder / "simulator"
     if executable.exists():
