@@ -20,6 +20,9 @@ from .resources import FAMILIES, Coefficients, Resources, resources
 LUT_SHARE, BRAM_SHARE, DSP_SHARE, FF_SHARE = 0.85, 0.90, 0.95, 0.80
 """Parts of the chip that an engine may take and still be placed and routed."""
 
+NEARLY_BEST = 1.04
+"""Cycles per image that are given up, as a factor, for a batch that is over sooner."""
+
 _CHOICES = {
     "images": tuple(range(1, 17)),
     "pixels": (2, 4, 8, 16, 32, 64),
@@ -67,8 +70,9 @@ def search(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[s
 def explore(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[str, int] | None = None) -> Found:
     """Search all arrays of at most 16 images; `pins` fixes some of images, pixels, simd, pe.
 
-    throughput: most images per cycle; latency: fewest cycles of a batch, of one image unless images is
-    pinned. Among equals the one with fewer LUTs. DoesNotFit tells what the smallest candidate exceeds.
+    throughput: of the arrays within NEARLY_BEST of the most images per cycle, the one whose batch takes the
+    fewest cycles; latency: fewest cycles of a batch, of one image unless images is pinned. Among equals the
+    one with fewer LUTs. DoesNotFit tells what the smallest candidate exceeds.
     """
     network = prepare(graph)
     coefficients, limits = FAMILIES[budget.family], budget.limits()
@@ -76,11 +80,12 @@ def explore(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[
     fixed = {"images": 1, **(pins or {})} if goal == "latency" else dict(pins or {})
     shapes = sorted(_shapes(fixed, budget.axi_data_bits), key=lambda c: (-c.lanes, c.images, c.pixels, c.simd))
     plans: dict[tuple[int, int, int], Plan] = {}
-    best: tuple[float, float, Plan, Resources] | None = None
-    planned = fitting = 0
+    slack = NEARLY_BEST if goal == "throughput" else 1.0
+    best, planned = inf, 0
+    fitting: list[tuple[float, Plan, Resources]] = []
     for shape in shapes:
         divisor = 1 if goal == "latency" else shape.images
-        if best and macs * shape.images / shape.lanes / divisor > best[0]:
+        if macs * shape.images / shape.lanes / divisor > best * slack:
             continue  # not even with all lanes busy
         if _excess(_least(shape, network, coefficients), limits) > 1:
             continue
@@ -88,13 +93,14 @@ def explore(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[
         estimate = resources(made.config, coefficients)
         if _excess(estimate, limits) > 1:
             continue
-        fitting += 1
         cost = made.cycles_per_batch / divisor
-        if best is None or (cost, estimate.lut) < best[:2]:
-            best = (cost, estimate.lut, made, estimate)
-    if best is None:
+        best = min(best, cost)
+        fitting.append((cost, made, estimate))
+    if not fitting:
         raise _does_not_fit(network, shapes, coefficients, limits)
-    return Found(finish(best[2]), best[3], planned, fitting)
+    _, chosen, estimate = min((found for found in fitting if found[0] <= best * slack),
+                              key=lambda found: (found[1].cycles_per_batch, found[2].lut))
+    return Found(finish(chosen), estimate, planned, len(fitting))
 
 
 def _shapes(pins: dict[str, int], axi_data_bits: int) -> Iterator[ArrayConfig]:

@@ -10,7 +10,7 @@ from shifthw.errors import DoesNotFit
 from shifthw.ir.graph import Graph
 from shifthw.ir.types import IntType
 from shifthw.lower import compile_graph
-from shifthw.lower.explore import Budget, explore, search
+from shifthw.lower.explore import NEARLY_BEST, Budget, explore, search
 from shifthw.lower.resources import FAMILIES, memories, ram18, resources
 
 from .graphs import GraphBuilder
@@ -36,7 +36,7 @@ def test_throughput_is_the_best_of_what_fits(graph: Graph) -> None:
         other = compile_graph(graph, images=images, pixels=pixels, simd=simd, pe=pe, axi_data_bits=128)
         need = resources(other.config, FAMILIES["xcup"])
         if need.lut <= 0.85 * BOARD.lut and need.dsp <= 0.95 * BOARD.dsp and need.bram36 <= 0.9 * BOARD.bram36:
-            assert best <= other.cycles_per_batch / images
+            assert best <= NEARLY_BEST * other.cycles_per_batch / images
     again = compile_graph(graph, images=program.config.images, pixels=program.config.pixels,
                           simd=program.config.simd, pe=program.config.pe, axi_data_bits=128)
     assert again.files() == program.files()
