@@ -83,6 +83,8 @@ class TileLoop:
         need = max(f["beats_last"] + 1, c.residual_period if f["residual"] else 0)
         if self.duration < need:
             raise EmulationError(f"{target}: a tile takes {self.duration} cycles, at least {need} are needed")
+        if not self.pool and c.residual and not c.multiplier_bits and not f["residual"]:
+            raise EmulationError(f"{target}: without multipliers every layer must have a residual, or none")
         self.sign_flip = (1 << (c.activation_bits - 1)) if f["in_signed"] else 0
 
     def run(self) -> int:

@@ -18,10 +18,14 @@ def signed_bits(*values: int) -> int:
 
 
 def multiplier_bits(layers: tuple[Layer, ...]) -> int:
-    """Bits of the requantize multipliers, 0 if all are 1."""
+    """Bits of the requantize multipliers, 0 if all are 1.
+
+    Only a multiplier of 0 keeps the residual's register out of a layer that has no residual, so
+    there is no doing without where some layers have a residual and some have none.
+    """
     scales = [layer.scale for layer in layers if layer.scale]
-    if all((scale.multiplier == 1).all() for scale in scales) and all(
-            layer.scale.residual_multiplier == 1 for layer in layers if layer.scale and layer.residual):
+    residuals = {layer.scale.residual_multiplier if layer.residual else 0 for layer in layers if layer.scale}
+    if all((scale.multiplier == 1).all() for scale in scales) and residuals in (set(), {0}, {1}):
         return 0
     shift = residual_shift(layers)
     return max(_bits(scale, shift) for scale in scales)

@@ -8,6 +8,7 @@ import pytest
 from shifthw import zoo
 from shifthw.emulator import Emulator
 from shifthw.errors import DoesNotFit
+from shifthw.ir.graph import Requantize
 from shifthw.ir.interpret import interpret
 from shifthw.ir.types import IntType
 from shifthw.lower import compile_graph
@@ -102,3 +103,19 @@ def test_words_pack_and_unpack() -> None:
 def test_impossible_arrays(array: dict[str, int]) -> None:
     with pytest.raises(DoesNotFit, match="array: "):
         compile_graph(random_graph(1)[0], **{"images": 1, "pixels": 4, "simd": 16, "pe": 4, **array})
+
+
+@pytest.mark.parametrize(("residuals", "bits"), [((), 0), ((1, 2), 0), ((2,), 2)])
+def test_layers_without_a_residual_need_a_multiplier_of_0_beside_those_with_one(residuals: tuple[int, ...],
+                                                                               bits: int) -> None:
+    build = GraphBuilder(np.random.default_rng(1), (4, 4, 4), S8, unit_scales=True)
+    tensor = "images"
+    for layer in (1, 2):
+        acc = build.conv(tensor, 4)
+        m = (np.ones(4, np.int64),) * (1 + (layer in residuals))
+        inputs = (acc, tensor) if layer in residuals else (acc,)
+        tensor = build.add(Requantize(m, np.arange(4), 6, -128, 127), *inputs, dtype=S8)
+    graph, images = build.graph(), build.images(2)
+    program = compile_graph(graph, images=1, pixels=4, simd=4, pe=4)
+    assert program.config.multiplier_bits == bits
+    np.testing.assert_array_equal(Emulator(program).run(images).outputs, interpret(graph, images)[graph.outputs[0]])
