@@ -279,7 +279,7 @@ class Core(wiring.Component):
             lanes=c.images * c.simd, activation_bits=c.activation_bits))
         control = self._delay(m, "pool", Cat(step.pool, step.first), c.read_latency)
         flip = self._delay(m, "pool_flip", step.flip, c.pool_result_latency)
-        top = flip << (c.activation_bits - 1)
+        top = flip.shift_left(c.activation_bits - 1)
         for p, lane in enumerate(lanes):
             m.d.comb += [
                 lane.u.eq(Cat(self._operand(u, i, p, b) for b in range(c.images) for i in range(c.simd))),

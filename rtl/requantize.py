@@ -134,7 +134,7 @@ class Requantize(SharedComponent):
         total = Signal(signed(self.sum_bits), reset_less=True)
         m.d.sync += acc.eq(self.acc)
         if not self.multiplier_bits:
-            r = self.r << self.residual_shift if self.residual else 0
+            r = self.r.shift_left(self.residual_shift) if self.residual else 0
             m.d.sync += [addend.eq(self.b + r), total.eq(acc + addend)]
             return total
         factor = Signal.like(self.m, reset_less=True)
@@ -147,7 +147,7 @@ class Requantize(SharedComponent):
             total.eq(product + addend),
         ]
         if self.residual:
-            r = self.r << self.residual_shift
+            r = self.r.shift_left(self.residual_shift)
             residual = Signal(signed(len(r) + self.multiplier_bits), reset_less=True)
             m.d.sync += [residual.eq(r * self.mr), addend.eq(residual + bias)]
         else:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..arch import ArrayConfig
-from ..isa import Opcode
+from ..isa import PER_INSTRUCTION_CYCLES, Opcode
 from ..tensor_layout import TensorLayout
 from .fuse import Kind, Network
 from .task import Task
@@ -56,7 +56,7 @@ def draft_program(network: Network, layouts: dict[str, TensorLayout], tasks: lis
     for i, (task, base) in enumerate(zip(tasks, bases, strict=True)):
         drafts.append(Draft(task.opcode, {**task_fields(task, base, config), "wait_load": int(i == 0)}, task))
         if i == last_reader:
-            drafts.append(load.with_fields(delay=config.read_latency))
+            drafts.append(load.with_fields(delay=max(0, config.address_latency - PER_INSTRUCTION_CYCLES)))
     drafts.append(Draft(Opcode.STORE, {"in_row": result.row, "tiles_last": result.rows - 1}, rows=result.rows))
     drafts.append(Draft(Opcode.LOOP, {"target": LOOP_TARGET}))
     return drafts

@@ -10,16 +10,17 @@ from shifthw.rtl.requantize import Requantize
 
 from .harness import check_members, later, model_only, simulate
 
-SHAPES: dict[str, tuple[int, int, int, int, tuple[int, ...], bool]] = {
-    # bits of activation, accumulator, multiplier, bias; shifts; residual
-    "plain": (8, 22, 18, 40, (16,), False),
-    "full": (8, 24, 18, 40, (9, 16, 22), True),
-    "no multiplier": (8, 22, 0, 24, (0, 7), False),
-    "residual without multiplier": (4, 10, 0, 3, (3,), True),
-    "smallest": (2, 4, 2, 2, (0, 1), True),
-    "shift beyond the sum": (8, 9, 3, 4, (4, 30), False),
-    "sum narrower than the code": (16, 6, 0, 6, (0,), False),
-    "wide": (32, 56, 25, 70, (1, 40), True),
+SHAPES: dict[str, tuple[int, int, int, int, tuple[int, ...], int | None]] = {
+    # bits of activation, accumulator, multiplier, bias; shifts; residual shift or no residual
+    "plain": (8, 22, 18, 40, (16,), None),
+    "full": (8, 24, 18, 40, (9, 16, 22), 0),
+    "shifted residual": (8, 22, 18, 30, (20, 21), 8),
+    "no multiplier": (8, 22, 0, 24, (0, 7), None),
+    "residual without multiplier": (4, 10, 0, 3, (3,), 2),
+    "smallest": (2, 4, 2, 2, (0, 1), 1),
+    "shift beyond the sum": (8, 9, 3, 4, (4, 30), None),
+    "sum narrower than the code": (16, 6, 0, 6, (0,), None),
+    "wide": (32, 56, 25, 70, (1, 40), 7),
 }
 
 
@@ -27,7 +28,7 @@ def create(shape: str) -> Requantize:
     """The component of one of SHAPES."""
     activation, accumulator, multiplier, bias, shifts, residual = SHAPES[shape]
     return Requantize(activation_bits=activation, accumulator_bits=accumulator, multiplier_bits=multiplier,
-                      bias_bits=bias, shifts=shifts, residual=residual)
+                      bias_bits=bias, shifts=shifts, residual=residual is not None, residual_shift=residual or 0)
 
 
 def extremes(bits: int) -> list[int]:
@@ -63,7 +64,7 @@ def operand_sets(dut: Requantize, count: int, seed: int) -> list[dict[str, int]]
 
 def reference(dut: Requantize, v: dict[str, int]) -> int:
     """The equation, in Python's integers."""
-    value = (v["acc"] * v["m"] + v["r"] * v["mr"] + v["b"]) >> dut.shifts[v["shift_select"]]
+    value = (v["acc"] * v["m"] + (v["r"] << dut.residual_shift) * v["mr"] + v["b"]) >> dut.shifts[v["shift_select"]]
     return max(v["lo"], min(v["hi"], value)) % (1 << dut.activation_bits)
 
 

@@ -62,8 +62,8 @@ def test_residual_network_under_cocotb(simulator_cache: Path) -> None:
           images=1, pixels=4, simd=8, pe=4)
 
 
-def test_images_in_lockstep_on_a_wide_bus(simulator_cache: Path) -> None:
-    build = residual_network()
+def test_images_in_lockstep_of_fifteen_bits_on_a_wide_bus(simulator_cache: Path) -> None:
+    build = residual_network(15)
     check(build.graph(), build.images(5), simulator_cache, stalls=(None, 3, 4, 5), axi_data_bits=128,
           images=2, pixels=8, simd=4, pe=2)
 
