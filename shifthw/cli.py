@@ -191,6 +191,11 @@ def _table(*columns: str, left: int = 1) -> Table:
     return table
 
 
+def _short(value: float) -> str:
+    """At most two decimals."""
+    return f"{value:,.2f}".rstrip("0").rstrip(".")
+
+
 def _print_report(r: dict) -> None:  # type: ignore[type-arg]  # JSON
     from .report import RESOURCES
     marks, array = r["marks"], r["array"]
@@ -210,7 +215,7 @@ def _print_report(r: dict) -> None:  # type: ignore[type-arg]  # JSON
         used, total = r["resources"][name]["used"], r["resources"][name]["total"]
         resources.add_row(title, f"{used:,.0f}", f"{total:,}", f"{100 * used / total:.1f} %")
     console.print(resources)
-    console.print(f"cycles per image: {r['cycles_per_image']:,} ({marks['cycles_per_image']})", highlight=False)
+    console.print(f"cycles per image: {_short(r['cycles_per_image'])} ({marks['cycles_per_image']})", highlight=False)
     console.print(f"clock: {r['clock_mhz']:.6g} MHz ({marks['clock_mhz']})", highlight=False)
     console.print(f"frames/s: {r['frames_per_second']:,.0f} ({marks['frames_per_second']}), "
                   f"{r['latency_ms']:.3g} ms per batch ({marks['latency_ms']})", highlight=False)
@@ -225,7 +230,7 @@ def _print_sim(s: dict) -> None:  # type: ignore[type-arg]  # JSON
         console.print(f"first mismatch: {mismatch['layer']}, image {mismatch['image']}, index {mismatch['index']}: "
                       f"expected {mismatch['expected']}, actual {mismatch['actual']}", highlight=False)
     as_predicted = "as predicted" if s["cycles_as_predicted"] else f"NOT as predicted: {s['cycles_predicted']:,}"
-    console.print(f"cycles per image: {s['cycles_per_image']:,} ({s['cycles'] - s['stall_cycles']:,} in all, "
+    console.print(f"cycles per image: {_short(s['cycles_per_image'])} ({s['cycles'] - s['stall_cycles']:,} in all, "
                   f"{as_predicted}; {s['stall_cycles']:,} more waiting for the memory)", highlight=False)
     if s["accuracy"] is not None:
         console.print(f"accuracy: {100 * s['accuracy']:.2f} %", highlight=False)

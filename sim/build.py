@@ -130,7 +130,8 @@ def _run(command: list[str], folder: Path, toolchain: Toolchain, progress: Progr
                     continue
             code = process.wait()
         finally:
-            process.kill()
+            process.terminate()             # make ends its compilers with it
+            process.wait()
     if code:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
         raise BuildFailed(f"{Path(command[0]).name} ended with {code}:\n{tail}")
