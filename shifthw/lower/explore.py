@@ -21,7 +21,7 @@ LUT_SHARE, BRAM_SHARE, DSP_SHARE, FF_SHARE = 0.85, 0.90, 0.95, 0.80
 """Parts of the chip that an engine may take and still be placed and routed."""
 
 NEARLY_BEST = 1.04
-"""Cycles per image that are given up, as a factor, for a batch that is over sooner."""
+"""Cycles that are given up, as a factor, for a batch that is over sooner or for a smaller engine."""
 
 _CHOICES = {
     "images": tuple(range(1, 17)),
@@ -71,8 +71,8 @@ def explore(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[
     """Search all arrays of at most 16 images; `pins` fixes some of images, pixels, simd, pe.
 
     throughput: of the arrays within NEARLY_BEST of the most images per cycle, the one whose batch takes the
-    fewest cycles; latency: fewest cycles of a batch, of one image unless images is pinned. Among equals the
-    one with fewer LUTs. DoesNotFit tells what the smallest candidate exceeds.
+    fewest cycles; latency: of those within NEARLY_BEST of the fewest cycles of a batch (of one image unless
+    images is pinned), the one with the fewest LUTs. DoesNotFit tells what the smallest candidate exceeds.
     """
     network = prepare(graph)
     coefficients, limits = FAMILIES[budget.family], budget.limits()
@@ -80,12 +80,11 @@ def explore(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[
     fixed = {"images": 1, **(pins or {})} if goal == "latency" else dict(pins or {})
     shapes = sorted(_shapes(fixed, budget.axi_data_bits), key=lambda c: (-c.lanes, c.images, c.pixels, c.simd))
     plans: dict[tuple[int, int, int], Plan] = {}
-    slack = NEARLY_BEST if goal == "throughput" else 1.0
     best, planned = inf, 0
     fitting: list[tuple[float, Plan, Resources]] = []
     for shape in shapes:
         divisor = 1 if goal == "latency" else shape.images
-        if macs * shape.images / shape.lanes / divisor > best * slack:
+        if macs * shape.images / shape.lanes / divisor > best * NEARLY_BEST:
             continue  # not even with all lanes busy
         if _excess(_least(shape, network, coefficients), limits) > 1:
             continue
@@ -98,8 +97,8 @@ def explore(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[
         fitting.append((cost, made, estimate))
     if not fitting:
         raise _does_not_fit(network, shapes, coefficients, limits)
-    _, chosen, estimate = min((found for found in fitting if found[0] <= best * slack),
-                              key=lambda found: (found[1].cycles_per_batch, found[2].lut))
+    _, chosen, estimate = min((found for found in fitting if found[0] <= best * NEARLY_BEST),
+                              key=lambda found: (found[1].cycles_per_batch * (goal == "throughput"), found[2].lut))
     return Found(finish(chosen), estimate, planned, len(fitting))
 
 

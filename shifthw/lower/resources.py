@@ -1,7 +1,11 @@
-"""What an engine takes of a chip: closed forms of the ArrayConfig, with named coefficients."""
+"""What an engine takes of a chip: closed forms of the ArrayConfig, part by part.
 
-import dataclasses
+The coefficients are fitted to Yosys counts of the parts (synth_xilinx of Yosys 0.70, xc7 and xcup);
+`python -m bench.resources` compares whole engines with them. No place and route.
+"""
+
 from dataclasses import dataclass
+from math import log2
 
 from ..arch import ArrayConfig
 from ..isa import InstructionLayout
@@ -13,87 +17,117 @@ class Resources:
 
     lut: float
     ff: float
-    bram36: float
-    dsp: float
+    bram36: float = 0
+    dsp: float = 0
 
     def __add__(self, other: "Resources") -> "Resources":
         return Resources(self.lut + other.lut, self.ff + other.ff, self.bram36 + other.bram36, self.dsp + other.dsp)
 
+    def __mul__(self, count: float) -> "Resources":
+        return Resources(self.lut * count, self.ff * count, self.bram36 * count, self.dsp * count)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Coefficients:
-    """Costs of the parts; those of an 8-bit activation and 8 exponent levels where they depend on widths."""
+    """What differs between the families."""
 
-    lane_lut: float = 38
-    """Per lane, its share of the adder tree included."""
-    lane_ff: float = 34
-    output_lut: float = 45
-    """Per accumulator and requantize pipeline, besides one per accumulator bit."""
-    output_ff: float = 160
-    rotate_lut: float = 0.25
-    """Per bit of an operand and pixel lane that it may come from."""
-    write_lut: float = 0.25
-    """Per bit of a result and pixel lane that it may go to."""
-    address_lut: float = 12
-    """Per pixel lane and channel lane."""
-    operand_ff: float = 4
-    """Per bit of an operand: registers from the memory to the lanes."""
-    fixed_lut: float = 6000
-    """Sequencer, loader, storer, registers, bus."""
-    fixed_ff: float = 8000
-    residual_dsp: float = 1
-    """Per output pipeline with a residual, besides the accumulator's product."""
-    dsp_operand_bits: int = 25
-    """Widest accumulator that one product takes one DSP slice for: 25 on xc7, 27 on xcup."""
+    dsp_operand_bits: int
+    """Widest accumulator that one product takes one DSP slice for."""
+    scale_lut: float
+    """A requantize pipeline with a multiplier, one shift, 8-bit activations, no residual."""
+    scale_ff: float
+    residual_lut: float
+    """More with a residual; of the part with a left shift only on xc7, where the unshifted sum is in the DSP."""
+    residual_ff: float
+    ram64_lut: float
+    """Per bit of a distributed RAM of 33..64 words; one of up to 32 words takes RAM32_LUT."""
 
 
-FAMILIES = {"xc7": Coefficients(), "xcup": dataclasses.replace(Coefficients(), dsp_operand_bits=27)}
+FAMILIES = {
+    "xc7": Coefficients(dsp_operand_bits=25, scale_lut=29, scale_ff=58, residual_lut=24, residual_ff=-10,
+                        ram64_lut=4 / 3),
+    "xcup": Coefficients(dsp_operand_bits=27, scale_lut=69, scale_ff=203, residual_lut=24, residual_ff=4,
+                         ram64_lut=8 / 7),
+}
 """By the family name of a board's part."""
+
+RAM32_LUT = 2 / 3
+LANE_LUT = {1: 1.0, 2: 1.0, 4: 1.4, 8: 1.71, 16: 1.9}
+"""Per bit of a lane's output, by exponent levels up to the key."""
+WRITE_LUT = {2: 1.5, 4: 1.6, 8: 2.9, 16: 9.5, 32: 20, 64: 40}
+"""Per bit of a written word of one pixel lane, by the pixel lanes that it may come from."""
 
 
 def resources(config: ArrayConfig, coefficients: Coefficients = FAMILIES["xc7"]) -> Resources:
     """Estimate for a whole engine."""
-    return _array(config, coefficients) + _operands(config, coefficients) + memories(config)
-
-
-def _array(c: ArrayConfig, k: Coefficients) -> Resources:
-    """Lanes, accumulators, requantize."""
+    c, k = config, coefficients
     outputs = c.images * c.pixels * c.pe
-    size = (c.activation_bits + c.exponent_levels - 1) / 15
-    products = (1 + k.residual_dsp * c.residual) * (1 + (c.accumulator_bits > k.dsp_operand_bits))
-    return Resources(c.lanes * k.lane_lut * size + outputs * (k.output_lut + c.accumulator_bits),
-                     c.lanes * k.lane_ff * size + outputs * (k.output_ff + c.accumulator_bits), 0,
-                     outputs * products if c.multiplier_bits else 0)
+    return (dot(c) * outputs + accumulators(c) * (c.images * c.pe) + requantize(c, k) * outputs
+            + operands(c) * c.simd + control(c) + memories(c, k))
 
 
-def _operands(c: ArrayConfig, k: Coefficients) -> Resources:
-    """Addresses, rotation, write crossbar, and what there is once."""
-    places = c.pixels * c.simd
-    bits = places * c.images * c.activation_bits
-    pool = 2 if c.max_pool else 0
-    return Resources(places * k.address_lut + bits * (c.pixels * (k.rotate_lut + k.write_lut) + pool) + k.fixed_lut,
-                     bits * k.operand_ff + k.fixed_ff, 0, 0)
+def dot(c: ArrayConfig) -> Resources:
+    """The lanes of one output and their adder tree."""
+    bits = c.activation_bits + c.exponent_levels - 1
+    levels = c.simd.bit_length() - 1
+    tree = sum(c.simd / 2**level * (bits + level - 1) for level in range(1, levels + 1))
+    per_bit = next(value for most, value in LANE_LUT.items() if c.exponent_levels <= most)
+    return Resources(c.simd * bits * per_bit + tree, c.simd * bits + 0.74 * tree)
 
 
-def memories(c: ArrayConfig) -> Resources:
+def accumulators(c: ArrayConfig) -> Resources:
+    """Those of one output channel: an adder bit per LUT, one more in lane 0 for the lane sum."""
+    return Resources((c.pixels + c.lane_sum) * c.accumulator_bits, c.pixels * c.accumulator_bits)
+
+
+def requantize(c: ArrayConfig, k: Coefficients) -> Resources:
+    """One pipeline."""
+    if not c.multiplier_bits:
+        return Resources(c.accumulator_bits + 29 + 12 * c.residual + 5 * (len(c.shifts) - 1), 4 * c.activation_bits + 49)
+    products = (1 + c.residual) * (1 + (c.accumulator_bits > k.dsp_operand_bits))
+    shifted = c.residual and (k.dsp_operand_bits > 25 or c.residual_shift > 0)
+    lut = k.scale_lut + 3 * (c.activation_bits - 8) + 6 * (len(c.shifts) - 1) + k.residual_lut * shifted
+    return Resources(lut, k.scale_ff + k.residual_ff * c.residual, 0, products)
+
+
+def operands(c: ArrayConfig) -> Resources:
+    """Addresses, masks, rotation and registers of one channel lane."""
+    bits = c.images * c.pixels * c.activation_bits
+    return Resources(c.pixels * (3.3 * c.coordinate_bits + 0.3 * c.row_bits + 1) + bits * (0.05 + 0.85 * log2(c.pixels)),
+                     2 * bits + c.row_bits + c.pixel_bits + c.pixels * (1 + c.row_bits))
+
+
+def control(c: ArrayConfig) -> Resources:
+    """Sequencer, writer, weight decoding, bus: what is in the engine's top module."""
+    stored = c.images * c.pixels * c.simd * c.activation_bits
+    results = c.images * c.pixels * c.pe * c.activation_bits
+    return Resources(
+        2300 + 180 * c.pixels + stored * (WRITE_LUT[c.pixels] + c.max_pool),
+        1900 + 60 * c.pixels + stored * (1 + c.max_pool) + results * (1 + c.residual) + c.pe * c.simd * (c.exponent_bits + 2))
+
+
+def memories(c: ArrayConfig, k: Coefficients) -> Resources:
     """Feature banks, and the program's memories in columns of axi_data_bits."""
-    banks = c.pixels * c.simd * ram18(c.images * c.activation_bits, c.feature_rows)
-    return Resources(0, 0, banks / 2, 0) + program_memories(c)
+    bits = c.images * c.activation_bits
+    banks = Resources(0, bits, ram18(bits, c.feature_rows) / 2) * (c.pixels * c.simd)
+    shapes = ((c.instruction_words, InstructionLayout(c).width, 1), (c.step_words, c.step_word_bits, 1),
+              (c.weight_words, c.weight_word_bits, 1), (c.scale_words, c.start_word_bits, 2),
+              (c.scale_words, c.scale_word_bits, 2))
+    total = banks
+    for words, width, latency in shapes:
+        columns, rest = divmod(width, c.axi_data_bits)
+        total += ram(c.axi_data_bits, words, latency, k) * columns
+        total += ram(rest, words, latency, k) if rest else Resources(0, 0)
+    return total
 
 
-def program_memories(c: ArrayConfig) -> Resources:
-    """Instruction, step, weight, start and scale memory; those of up to 64 words are LUTs."""
-    shapes = ((c.instruction_words, InstructionLayout(c).width), (c.step_words, c.step_word_bits),
-              (c.weight_words, c.weight_word_bits), (c.scale_words, c.start_word_bits),
-              (c.scale_words, c.scale_word_bits))
-    lut, halves = 0.0, 0
-    for words, bits in shapes:
-        if words <= 64:
-            lut += bits * (4 / 6 if words <= 32 else 4 / 3)
-        else:
-            columns, rest = divmod(bits, c.axi_data_bits)
-            halves += columns * ram18(c.axi_data_bits, words) + (ram18(rest, words) if rest else 0)
-    return Resources(lut, 0, halves / 2, 0)
+def ram(width: int, words: int, latency: int, k: Coefficients) -> Resources:
+    """One column of a program memory; distributed up to 64 words."""
+    if words <= 64:
+        return Resources(width * (RAM32_LUT if words <= 32 else k.ram64_lut), width * latency)
+    deep = -(-words // 512)
+    mux = 0 if deep & (deep - 1) == 0 else width * (deep - 1) / 2
+    return Resources(mux, width * (latency - 1), ram18(width, words) / 2)
 
 
 def ram18(width: int, depth: int) -> int:

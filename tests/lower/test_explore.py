@@ -11,7 +11,7 @@ from shifthw.ir.graph import Graph
 from shifthw.ir.types import IntType
 from shifthw.lower import compile_graph
 from shifthw.lower.explore import NEARLY_BEST, Budget, explore, search
-from shifthw.lower.resources import FAMILIES, memories, ram18, resources
+from shifthw.lower.resources import FAMILIES, ram18, resources
 
 from .graphs import GraphBuilder
 
@@ -45,7 +45,7 @@ def test_throughput_is_the_best_of_what_fits(graph: Graph) -> None:
 def test_latency_runs_one_image(graph: Graph) -> None:
     program = search(graph, BOARD, "latency")
     assert program.config.images == 1
-    assert program.cycles_per_batch <= search(graph, BOARD, pins={"images": 1}).cycles_per_batch
+    assert program.cycles_per_batch <= NEARLY_BEST * search(graph, BOARD, pins={"images": 1}).cycles_per_batch
 
 
 def test_pins_hold(graph: Graph) -> None:
@@ -79,7 +79,7 @@ def test_more_of_anything_costs_more() -> None:
                    {"exponent_levels": 9}, {"accumulator_bits": 25}, {"max_pool": True}):
         more = resources(dataclasses.replace(config, **change))
         assert more.lut > base.lut and more.ff >= base.ff and more.dsp >= base.dsp
-    assert memories(dataclasses.replace(config, feature_rows=4096)).bram36 > memories(config).bram36
+    assert resources(dataclasses.replace(config, feature_rows=4096)).bram36 > base.bram36
     assert resources(dataclasses.replace(config, residual=True)).dsp == 2 * base.dsp
     assert resources(dataclasses.replace(config, accumulator_bits=26)).dsp == 2 * base.dsp
     assert resources(dataclasses.replace(config, accumulator_bits=26), FAMILIES["xcup"]).dsp == base.dsp
