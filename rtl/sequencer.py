@@ -155,215 +155,242 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        field = self._field
-        config = self.config
-        state = Signal(State)
-        pool = Signal()
-        m.d.comb += pool.eq(field("opcode") == Opcode.POOL)
-
-        # Loop counters count down to 0; each reloads when the loop around it moves on.
-        def counter(name, last):
-            count = Signal(len(field(last)), reset_less=True, name=name)
-            done = Signal(name=f"{name}_done")
-            m.d.comb += done.eq(count == 0)
-            return count, done
-
-        og, og_done = counter("og", "out_groups_last")
-        tile, tile_done = counter("tile", "tiles_last")
-        tap, tap_done = counter("tap", "taps_last")
-        group, group_done = counter("group", "in_groups_last")
-        term, term_done = counter("term", "terms_last")
-        wait = Signal(len(field("delay")), reset_less=True)
-        extra = Signal(max(len(field("idle")), bits_for(config.pixels)), reset_less=True)
-        batch = Signal(32, reset_less=True)
-
-        # Addresses: *_og at the start of an output group, the others where the current step is.
-        row_bits, weight_bits = config.row_bits, bits_for(config.weight_words)
-        row_og, row_tile, row_now = (Signal(row_bits, reset_less=True, name=n) for n in ("row_og", "row_tile", "row_now"))
-        residual_og, residual_tile = (Signal(row_bits, reset_less=True, name=n) for n in ("residual_og", "residual_tile"))
-        out_row = Signal(row_bits, reset_less=True)
-        weight_og, weight_now = (Signal(weight_bits, reset_less=True, name=n) for n in ("weight_og", "weight_now"))
-        entry = Signal(bits_for(config.step_words), reset_less=True)
-        scale = Signal(bits_for(config.scale_words), reset_less=True)
-        slot = Signal(bits_for(config.slots), reset_less=True)
-        first = Signal(reset_less=True)
-
-        m.submodules.lanes = lanes = LanePosition(config=config)
-        m.d.comb += lanes.word.eq(self.word)
-
-        step = Signal(step_layout(config))
-        tile_end = Signal()
-        store_pending = Signal()
-
-        def start_tile(weights):
-            return [tap.eq(field("taps_last")), group.eq(field("in_groups_last")), term.eq(field("terms_last")),
-                    entry.eq(field("step_base")), weight_now.eq(weights), first.eq(1)]
-
-        def after_steps(m):
-            """Where a tile goes after its last step or reduce step."""
-            if config.residual:
-                with m.If(field("residual")):
-                    m.d.sync += state.eq(State.RESIDUAL)
-                with m.Else():
-                    after_residual(m)
-            else:
-                after_residual(m)
-
-        def after_residual(m):
-            m.d.sync += extra.eq(field("idle") - 1)
-            with m.If(field("idle") != 0):
-                m.d.sync += state.eq(State.PAUSE)
-            with m.Else():
-                m.d.comb += tile_end.eq(1)
-                m.d.sync += state.eq(State.STEP)
-
-        with m.Switch(state):
+        self._registers()
+        m.submodules.lanes = self.lanes = LanePosition(config=self.config)
+        m.d.comb += self.lanes.word.eq(self.word)
+        with m.Switch(self.state):
             with m.Case(State.IDLE):
-                m.d.sync += [self.pc.eq(0), batch.eq(self.batches)]
+                m.d.sync += [self.pc.eq(0), self.batch.eq(self.batches)]
                 with m.If(self.run):
-                    m.d.sync += state.eq(State.FETCH)
-
+                    m.d.sync += self.state.eq(State.FETCH)
             with m.Case(State.FETCH):
-                m.d.sync += state.eq(State.SETUP)
-
+                m.d.sync += self.state.eq(State.SETUP)
             with m.Case(State.SETUP):
-                m.d.comb += lanes.load.eq(1)
-                m.d.sync += [
-                    state.eq(State.WAIT),
-                    wait.eq(field("delay")),
-                    og.eq(field("out_groups_last")), tile.eq(field("tiles_last")),
-                    row_og.eq(field("in_row")), row_tile.eq(field("in_row")), row_now.eq(field("in_row")),
-                    residual_og.eq(field("residual_row")), residual_tile.eq(field("residual_row")),
-                    out_row.eq(field("out_row")), weight_og.eq(field("weight_base")),
-                    scale.eq(field("scale_base")), slot.eq(0),
-                    *start_tile(field("weight_base")),
-                ]
-
+                self._setup(m)
             with m.Case(State.WAIT):
-                held = Signal()
-                opcode = field("opcode")
-                m.d.comb += held.eq(
-                    (field("wait_load") & self.load_busy) | (field("wait_store") & self.store_busy)
-                    | ((opcode == Opcode.LOAD) & self.load_busy)
-                    | ((opcode == Opcode.LOOP) & (batch == 1) & (self.store_busy | store_pending)))
-                with m.If(wait != 0):
-                    m.d.sync += wait.eq(wait - 1)
-                with m.Elif(held):
-                    m.d.comb += self.stalled.eq(1)
-                with m.Else():
-                    self._dispatch(m, state, batch)
-
+                self._wait(m)
             with m.Case(State.STEP):
-                m.d.comb += [
-                    step.array.eq(~pool), step.pool.eq(pool), step.first.eq(first),
-                    step.flip.eq(field("in_signed")), step.row.eq(row_now),
-                ]
-                m.d.sync += first.eq(0)
-                with m.If(~field("weight_hold")):
-                    m.d.sync += weight_now.eq(weight_now + 1)
-                m.d.sync += term.eq(term - 1)
-                with m.If(term_done):
-                    m.d.sync += [term.eq(field("terms_last")), group.eq(group - 1),
-                                 row_now.eq(row_now + field("in_group_stride"))]
-                    with m.If(group_done):
-                        m.d.sync += [group.eq(field("in_groups_last")), tap.eq(tap - 1), entry.eq(entry + 1),
-                                     row_now.eq(row_tile)]
-                        with m.If(tap_done):
-                            if config.lane_sum:
-                                with m.If(field("reduce")):
-                                    m.d.sync += [state.eq(State.REDUCE), extra.eq(config.pixels - 2),
-                                                 weight_now.eq(weight_og + 1)]
-                                with m.Else():
-                                    m.d.comb += [step.last.eq(~pool), step.last_pool.eq(pool)]
-                                    after_steps(m)
-                            else:
-                                m.d.comb += [step.last.eq(~pool), step.last_pool.eq(pool)]
-                                after_steps(m)
-
-            if config.lane_sum:
-                with m.Case(State.REDUCE):
-                    m.d.comb += [step.array.eq(1), step.reduce.eq(1), step.row.eq(row_tile)]
-                    m.d.sync += extra.eq(extra - 1)
-                    with m.If(extra == 0):
-                        m.d.comb += step.last.eq(1)
-                        after_steps(m)
-
-            if config.residual:
-                with m.Case(State.RESIDUAL):
-                    m.d.comb += [step.residual.eq(1), step.direct.eq(1), step.flip.eq(field("residual_signed")),
-                                 step.row.eq(residual_tile)]
-                    after_residual(m)
-
+                self._step(m)
+            with m.Case(State.REDUCE):
+                self._reduce(m)
+            with m.Case(State.RESIDUAL):
+                self._residual(m)
             with m.Case(State.PAUSE):
-                m.d.sync += extra.eq(extra - 1)
-                with m.If(extra == 0):
-                    m.d.comb += tile_end.eq(1)
-                    m.d.sync += state.eq(State.STEP)
-
+                self._pause(m)
             with m.Case(State.STORE):
-                with m.If(self.store_ready & ~store_pending):
-                    m.d.comb += [step.store.eq(1), step.direct.eq(1), step.row.eq(row_tile)]
-                    m.d.sync += [store_pending.eq(1), row_tile.eq(row_tile + 1), tile.eq(tile - 1)]
-                    with m.If(tile_done):
-                        m.d.sync += [state.eq(State.FETCH), self.pc.eq(self.pc + 1)]
-                with m.Else():
-                    m.d.comb += self.stalled.eq(1)
-
+                self._store(m)
         with m.If(self.store_taken):
-            m.d.sync += store_pending.eq(0)
-
-        next_row, next_weight = Signal(row_bits), Signal(weight_bits)
-        group_end = Signal()
-        m.d.comb += [
-            group_end.eq(pool | (slot == config.slots - 1)),
-            next_row.eq(row_og + Mux(group_end & field("in_advance"), field("in_group_stride"), 0)),
-            next_weight.eq(weight_og + field("weight_stride")),
-        ]
-        with m.If(tile_end):
-            m.d.sync += [tile.eq(tile - 1), row_tile.eq(row_tile + 1), row_now.eq(row_tile + 1),
-                         residual_tile.eq(residual_tile + 1), *start_tile(weight_og)]
-            m.d.comb += lanes.advance.eq(1)
-            with m.If(tile_done):
-                m.d.comb += lanes.load.eq(1)
-                m.d.sync += [og.eq(og - 1), tile.eq(field("tiles_last")), scale.eq(scale + 1),
-                             row_og.eq(next_row), row_tile.eq(next_row), row_now.eq(next_row),
-                             weight_og.eq(next_weight), *start_tile(next_weight),
-                             residual_tile.eq(residual_og), slot.eq(slot + 1)]
-                with m.If(group_end):
-                    residual_next = Signal(row_bits)
-                    m.d.comb += residual_next.eq(residual_og + field("residual_group_stride"))
-                    m.d.sync += [slot.eq(0), out_row.eq(out_row + field("out_group_stride")),
-                                 residual_og.eq(residual_next), residual_tile.eq(residual_next)]
-                with m.If(og_done):
-                    m.d.sync += [state.eq(State.FETCH), self.pc.eq(self.pc + 1)]
-
-        m.d.comb += [
-            self.running.eq(state != State.IDLE),
-            step.mask_high.eq(field("mask_high")), step.entry.eq(entry), step.weight.eq(weight_now),
-            step.scale.eq(scale), step.slot.eq(slot), step.out_row.eq(out_row),
-            self.load_row.eq(field("out_row")), self.load_rows_last.eq(field("tiles_last")),
-        ]
-        m.d.sync += [self.step.eq(step), self.position.eq(lanes.o)]
+            m.d.sync += self.store_pending.eq(0)
+        with m.If(self.tile_end):
+            self._next_tile(m)
+        self._present(m)
         with m.If(self.abort):
-            m.d.sync += [state.eq(State.IDLE), store_pending.eq(0)]
+            m.d.sync += [self.state.eq(State.IDLE), self.store_pending.eq(0)]
         return m
 
-    def _dispatch(self, m, state, batch):
+    def _registers(self):
+        """Loop counters count down to 0; each reloads when the loop around it moves on.
+
+        Addresses: *_og at the start of an output group, *_tile of a tile, the others where the current step is.
+        """
+        def register(name, width):
+            signal = Signal(width, reset_less=True, name=name)
+            setattr(self, name, signal)
+
+        config = self.config
+        for name, last in (("og", "out_groups_last"), ("tile", "tiles_last"), ("tap", "taps_last"),
+                           ("group", "in_groups_last"), ("term", "terms_last"), ("wait", "delay")):
+            register(name, len(self._field(last)))
+        register("extra", max(len(self._field("idle")), bits_for(config.pixels)))
+        register("batch", 32)
+        for name in ("row_og", "row_tile", "row_now", "residual_og", "residual_tile", "out_row"):
+            register(name, config.row_bits)
+        for name in ("weight_og", "weight_now"):
+            register(name, bits_for(config.weight_words))
+        register("entry", bits_for(config.step_words))
+        register("scale", bits_for(config.scale_words))
+        register("slot", bits_for(config.slots))
+        register("first", 1)
+        self.state = Signal(State)
+        self.next_step = Signal(self.step_shape)
+        self.tile_end = Signal()
+        self.store_pending = Signal()
+        self.is_pool = self._field("opcode") == Opcode.POOL
+
+    def _start_tile(self, weights):
+        """Counters and addresses of a tile's first step."""
+        field = self._field
+        return [self.tap.eq(field("taps_last")), self.group.eq(field("in_groups_last")),
+                self.term.eq(field("terms_last")), self.entry.eq(field("step_base")),
+                self.weight_now.eq(weights), self.first.eq(1)]
+
+    def _setup(self, m):
+        field = self._field
+        m.d.comb += self.lanes.load.eq(1)
+        m.d.sync += [
+            self.state.eq(State.WAIT), self.wait.eq(field("delay")),
+            self.og.eq(field("out_groups_last")), self.tile.eq(field("tiles_last")),
+            *(row.eq(field("in_row")) for row in (self.row_og, self.row_tile, self.row_now)),
+            *(row.eq(field("residual_row")) for row in (self.residual_og, self.residual_tile)),
+            self.out_row.eq(field("out_row")), self.weight_og.eq(field("weight_base")),
+            self.scale.eq(field("scale_base")), self.slot.eq(0),
+            *self._start_tile(field("weight_base")),
+        ]
+
+    def _wait(self, m):
+        """The instruction's delay, then whatever it has to wait for."""
+        field, opcode = self._field, self._field("opcode")
+        held = Signal()
+        m.d.comb += held.eq(
+            (field("wait_load") & self.load_busy) | (field("wait_store") & self.store_busy)
+            | ((opcode == Opcode.LOAD) & self.load_busy)
+            | ((opcode == Opcode.LOOP) & (self.batch == 1) & (self.store_busy | self.store_pending)))
+        with m.If(self.wait != 0):
+            m.d.sync += self.wait.eq(self.wait - 1)
+        with m.Elif(held):
+            m.d.comb += self.stalled.eq(1)
+        with m.Else():
+            self._dispatch(m)
+
+    def _step(self, m):
+        """One step; terms inside channel groups inside taps."""
+        field = self._field
+        m.d.comb += [
+            self.next_step.array.eq(~self.is_pool), self.next_step.pool.eq(self.is_pool),
+            self.next_step.first.eq(self.first), self.next_step.flip.eq(field("in_signed")),
+            self.next_step.row.eq(self.row_now),
+        ]
+        m.d.sync += [self.first.eq(0), self.term.eq(self.term - 1)]
+        with m.If(~field("weight_hold")):
+            m.d.sync += self.weight_now.eq(self.weight_now + 1)
+        with m.If(self.term == 0):
+            m.d.sync += [self.term.eq(field("terms_last")), self.group.eq(self.group - 1),
+                         self.row_now.eq(self.row_now + field("in_group_stride"))]
+            with m.If(self.group == 0):
+                m.d.sync += [self.group.eq(field("in_groups_last")), self.tap.eq(self.tap - 1),
+                             self.entry.eq(self.entry + 1), self.row_now.eq(self.row_tile)]
+                with m.If(self.tap == 0):
+                    self._last_step(m)
+
+    def _last_step(self, m):
+        """After the steps come the reduce steps, if there are any."""
+        with m.If(self._field("reduce") if self.config.lane_sum else 0):
+            m.d.sync += [self.state.eq(State.REDUCE), self.extra.eq(self.config.pixels - 2),
+                         self.weight_now.eq(self.weight_og + 1)]
+        with m.Else():
+            m.d.comb += [self.next_step.last.eq(~self.is_pool), self.next_step.last_pool.eq(self.is_pool)]
+            self._after_steps(m)
+
+    def _reduce(self, m):
+        m.d.comb += [self.next_step.array.eq(1), self.next_step.reduce.eq(1), self.next_step.row.eq(self.row_tile)]
+        m.d.sync += self.extra.eq(self.extra - 1)
+        with m.If(self.extra == 0):
+            m.d.comb += self.next_step.last.eq(1)
+            self._after_steps(m)
+
+    def _after_steps(self, m):
+        """The residual's read, if there is one."""
+        with m.If(self._field("residual") if self.config.residual else 0):
+            m.d.sync += self.state.eq(State.RESIDUAL)
+        with m.Else():
+            self._after_reads(m)
+
+    def _residual(self, m):
+        m.d.comb += [self.next_step.residual.eq(1), self.next_step.direct.eq(1),
+                     self.next_step.flip.eq(self._field("residual_signed")),
+                     self.next_step.row.eq(self.residual_tile)]
+        self._after_reads(m)
+
+    def _after_reads(self, m):
+        """Idle cycles, then the next tile."""
+        m.d.sync += self.extra.eq(self._field("idle") - 1)
+        with m.If(self._field("idle") != 0):
+            m.d.sync += self.state.eq(State.PAUSE)
+        with m.Else():
+            m.d.comb += self.tile_end.eq(1)
+            m.d.sync += self.state.eq(State.STEP)
+
+    def _pause(self, m):
+        m.d.sync += self.extra.eq(self.extra - 1)
+        with m.If(self.extra == 0):
+            m.d.comb += self.tile_end.eq(1)
+            m.d.sync += self.state.eq(State.STEP)
+
+    def _store(self, m):
+        """A row whenever the storer has room and none is on its way."""
+        with m.If(self.store_ready & ~self.store_pending):
+            m.d.comb += [self.next_step.store.eq(1), self.next_step.direct.eq(1),
+                         self.next_step.row.eq(self.row_tile)]
+            m.d.sync += [self.store_pending.eq(1), self.row_tile.eq(self.row_tile + 1), self.tile.eq(self.tile - 1)]
+            with m.If(self.tile == 0):
+                self._next_instruction(m)
+        with m.Else():
+            m.d.comb += self.stalled.eq(1)
+
+    def _next_instruction(self, m):
+        m.d.sync += [self.state.eq(State.FETCH), self.pc.eq(self.pc + 1)]
+
+    def _next_tile(self, m):
+        """One tile further; behind the last one, one output group further; behind the last, the next instruction."""
+        m.d.comb += self.lanes.advance.eq(1)
+        m.d.sync += [self.tile.eq(self.tile - 1), self.row_tile.eq(self.row_tile + 1),
+                     self.row_now.eq(self.row_tile + 1), self.residual_tile.eq(self.residual_tile + 1),
+                     *self._start_tile(self.weight_og)]
+        with m.If(self.tile == 0):
+            self._next_group(m)
+            with m.If(self.og == 0):
+                self._next_instruction(m)
+
+    def _next_group(self, m):
+        field = self._field
+        group_end, next_row, next_weight = Signal(), Signal.like(self.row_og), Signal.like(self.weight_og)
+        m.d.comb += [
+            group_end.eq(self.is_pool | (self.slot == self.config.slots - 1)),
+            next_row.eq(self.row_og + Mux(group_end & field("in_advance"), field("in_group_stride"), 0)),
+            next_weight.eq(self.weight_og + field("weight_stride")),
+            self.lanes.load.eq(1),
+        ]
+        m.d.sync += [
+            self.og.eq(self.og - 1), self.tile.eq(field("tiles_last")), self.scale.eq(self.scale + 1),
+            *(row.eq(next_row) for row in (self.row_og, self.row_tile, self.row_now)),
+            self.weight_og.eq(next_weight), *self._start_tile(next_weight),
+            self.residual_tile.eq(self.residual_og), self.slot.eq(self.slot + 1),
+        ]
+        with m.If(group_end):
+            residual_next = Signal.like(self.residual_og)
+            m.d.comb += residual_next.eq(self.residual_og + field("residual_group_stride"))
+            m.d.sync += [self.slot.eq(0), self.out_row.eq(self.out_row + field("out_group_stride")),
+                         self.residual_og.eq(residual_next), self.residual_tile.eq(residual_next)]
+
+    def _present(self, m):
+        """What leaves, a register behind the states for the step and the positions."""
+        step = self.next_step
+        m.d.comb += [
+            self.running.eq(self.state != State.IDLE),
+            step.mask_high.eq(self._field("mask_high")), step.entry.eq(self.entry),
+            step.weight.eq(self.weight_now), step.scale.eq(self.scale), step.slot.eq(self.slot),
+            step.out_row.eq(self.out_row),
+            self.load_row.eq(self._field("out_row")), self.load_rows_last.eq(self._field("tiles_last")),
+        ]
+        m.d.sync += [self.step.eq(step), self.position.eq(self.lanes.o)]
+
+    def _dispatch(self, m):
         """Leaves WAIT: what each opcode does first."""
         with m.Switch(self._field("opcode")):
             with m.Case(Opcode.CONV, Opcode.POOL):
-                m.d.sync += state.eq(State.STEP)
+                m.d.sync += self.state.eq(State.STEP)
             with m.Case(Opcode.LOAD):
                 m.d.comb += self.load_start.eq(1)
-                m.d.sync += [state.eq(State.FETCH), self.pc.eq(self.pc + 1)]
+                self._next_instruction(m)
             with m.Case(Opcode.STORE):
-                m.d.sync += state.eq(State.STORE)
+                m.d.sync += self.state.eq(State.STORE)
             with m.Case(Opcode.LOOP):
                 m.d.comb += self.batch_end.eq(1)
-                m.d.sync += [state.eq(State.FETCH), self.pc.eq(self._field("target")), batch.eq(batch - 1)]
-                with m.If(batch == 1):
+                m.d.sync += [self.state.eq(State.FETCH), self.pc.eq(self._field("target")),
+                             self.batch.eq(self.batch - 1)]
+                with m.If(self.batch == 1):
                     m.d.comb += self.done.eq(1)
-                    m.d.sync += state.eq(State.IDLE)
+                    m.d.sync += self.state.eq(State.IDLE)
             with m.Default():
                 m.d.comb += self.illegal.eq(1)
-                m.d.sync += state.eq(State.IDLE)
+                m.d.sync += self.state.eq(State.IDLE)

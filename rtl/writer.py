@@ -105,64 +105,86 @@ class Writer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = self.config
-        width = c.images * c.activation_bits
-        held_lanes = c.simd if c.max_pool else c.pe
+        self.held_lanes = c.simd if c.max_pool else c.pe
+        self.token = Signal(self.token_shape, reset_less=True)
+        self.held = [[Signal(self.words, reset_less=True, name=f"held{p}_{n}") for n in range(self.held_lanes)]
+                     for p in range(c.pixels)]
+        self.from_pool = Signal(reset_less=True)
+        self.active = Signal()
+        self.plane_x, self.plane_y = (Signal.like(self.token.stride_x, reset_less=True, name=name)
+                                      for name in ("plane_x", "plane_y"))
+        self.plane_row = Signal(c.row_bits, reset_less=True)
+        self._beats(m)
+        self._results(m)
+        self._port(m)
+        return m
 
-        token = Signal(token_layout(c), reset_less=True)
-        held = [[Signal(width, reset_less=True, name=f"held{p}_{n}") for n in range(held_lanes)] for p in range(c.pixels)]
-        from_pool = Signal(reset_less=True)
-        active = Signal()
-        beat = Signal(bits_for(c.max_stride**2), reset_less=True)
-        plane_x, plane_y = (Signal.like(token.stride_x, reset_less=True, name=n) for n in ("plane_x", "plane_y"))
-        plane_row = Signal(c.row_bits, reset_less=True)
-
-        with m.If(active):
-            m.d.sync += [beat.eq(beat - 1), plane_row.eq(plane_row + token.plane_rows), plane_x.eq(plane_x + 1)]
-            with m.If(plane_x + 1 == token.stride_x):
-                m.d.sync += [plane_x.eq(0), plane_y.eq(plane_y + 1)]
+    def _beats(self, m):
+        """Goes through the planes of the tile that is held."""
+        token = self.token
+        self.beat = beat = Signal.like(token.beats_last, reset_less=True)
+        with m.If(self.active):
+            m.d.sync += [beat.eq(beat - 1), self.plane_row.eq(self.plane_row + token.plane_rows),
+                         self.plane_x.eq(self.plane_x + 1)]
+            with m.If(self.plane_x + 1 == token.stride_x):
+                m.d.sync += [self.plane_x.eq(0), self.plane_y.eq(self.plane_y + 1)]
             with m.If(beat == 0):
-                m.d.sync += active.eq(0)
+                m.d.sync += self.active.eq(0)
 
-        def take(source, is_pool):
-            m.d.sync += [token.eq(source), active.eq(1), beat.eq(source.beats_last), plane_row.eq(source.row),
-                         plane_x.eq(0), plane_y.eq(0), from_pool.eq(is_pool)]
-
-        with m.If(self.conv_done):
-            take(self.conv_token, 0)
-            m.d.sync += [held[p][n].eq(self._result(self.conv, c.pe, p, n % c.pe))
-                         for p in range(c.pixels) for n in range(held_lanes)]
+    def _results(self, m):
+        """Takes the results of a tile."""
+        c = self.config
+        sources = [(self.conv_done, self.conv_token, self.conv, c.pe, 0)]
         if c.max_pool:
-            with m.If(self.pool_done):
-                take(self.pool_token, 1)
-                m.d.sync += [held[p][n].eq(self._result(self.pool, c.simd, p, n))
-                             for p in range(c.pixels) for n in range(held_lanes)]
+            sources.append((self.pool_done, self.pool_token, self.pool, c.simd, 1))
+        for done, token, vector, lanes, from_pool in sources:
+            with m.If(done):
+                m.d.sync += [
+                    self.token.eq(token), self.active.eq(1), self.beat.eq(token.beats_last),
+                    self.plane_row.eq(token.row), self.plane_x.eq(0), self.plane_y.eq(0),
+                    self.from_pool.eq(from_pool),
+                ]
+                m.d.sync += [self.held[p][n].eq(self._result(vector, lanes, p, n % lanes))
+                             for p in range(c.pixels) for n in range(self.held_lanes)]
 
-        lane_enable = Signal(c.simd)
-        m.d.comb += lane_enable.eq(Cat((token.slot == i // c.pe) | from_pool for i in range(c.simd)))
-        m.d.comb += self.load_ready.eq(~active)
-
-        address, images = Signal.like(self.write_address, reset_less=True), Signal.like(self.write_images, reset_less=True)
+    def _port(self, m):
+        """The memory's write port: a beat, or else a loaded row."""
+        c = self.config
+        address = Signal.like(self.write_address, reset_less=True)
+        images = Signal.like(self.write_images, reset_less=True)
         enable = Signal.like(self.write_enable)
-        m.d.sync += images.eq(Mux(active, ~0, 1 << self.load_image))
-        m.d.comb += [self.write_address.eq(address), self.write_images.eq(images), self.write_enable.eq(enable)]
-        written = [[Signal(width, reset_less=True, name=f"written{i}_{p}") for p in range(c.pixels)] for i in range(c.simd)]
-        m.d.comb += self.write_data.eq(Cat(written))
+        written = [[Signal(self.words, reset_less=True, name=f"written{i}_{p}") for p in range(c.pixels)]
+                   for i in range(c.simd)]
+        m.d.sync += images.eq(Mux(self.active, ~0, 1 << self.load_image))
+        m.d.comb += [self.load_ready.eq(~self.active), self.write_address.eq(address),
+                     self.write_images.eq(images), self.write_enable.eq(enable),
+                     self.write_data.eq(Cat(written))]
+        lane_enable = Signal(c.simd)
+        m.d.comb += lane_enable.eq(Cat((self.token.slot == i // c.pe) | self.from_pool for i in range(c.simd)))
 
         for bank in range(c.pixels):
-            hits = Signal(c.pixels, name=f"hits{bank}")
-            for p in range(c.pixels):
-                lane = token.lanes[p]
-                m.d.comb += hits[p].eq(lane.valid & (lane.index[:c.pixel_bits] == bank)
-                                       & (lane.xr == plane_x) & (lane.yr == plane_y))
-            source = Signal(c.pixel_bits, name=f"source{bank}")
-            for k in range(c.pixel_bits):
-                m.d.comb += source[k].eq(Cat(hits[p] for p in range(c.pixels) if p >> k & 1).any())
-            row = select([token.lanes[p].index[c.pixel_bits:] for p in range(c.pixels)], source)
-            m.d.sync += address.word_select(bank, c.row_bits).eq(Mux(active, plane_row + row, self.load_row))
-            picked = [select([held[p][n] for p in range(c.pixels)], source) for n in range(held_lanes)]
+            hit, source = self._source(m, bank)
+            row = select([lane.index[c.pixel_bits:] for lane in self._lanes()], source)
+            picked = [select([self.held[p][n] for p in range(c.pixels)], source) for n in range(self.held_lanes)]
+            m.d.sync += address.word_select(bank, c.row_bits).eq(
+                Mux(self.active, self.plane_row + row, self.load_row))
             for i in range(c.simd):
                 m.d.sync += [
-                    written[i][bank].eq(Mux(active, picked[i % held_lanes], self._load_data(bank, i))),
-                    enable[i * c.pixels + bank].eq(Mux(active, hits.any() & lane_enable[i], self.load_valid)),
+                    written[i][bank].eq(Mux(self.active, picked[i % self.held_lanes], self._load_data(bank, i))),
+                    enable[i * c.pixels + bank].eq(Mux(self.active, hit & lane_enable[i], self.load_valid)),
                 ]
-        return m
+
+    def _source(self, m, bank):
+        """Whether a pixel lane of this beat goes to the bank, and which."""
+        c = self.config
+        hits = Signal(c.pixels, name=f"hits{bank}")
+        m.d.comb += hits.eq(Cat(
+            lane.valid & (lane.index[:c.pixel_bits] == bank) & (lane.xr == self.plane_x) & (lane.yr == self.plane_y)
+            for lane in self._lanes()))
+        source = Signal(c.pixel_bits, name=f"source{bank}")
+        m.d.comb += source.eq(Cat(Cat(hits[p] for p in range(c.pixels) if p >> k & 1).any()
+                                  for k in range(c.pixel_bits)))
+        return hits.any(), source
+
+    def _lanes(self):
+        return [self.token.lanes[p] for p in range(self.config.pixels)]

@@ -85,15 +85,15 @@ def run_job(executable: Path, engine: Engine, job: Job, progress: Progress | Non
 
 
 def _watch(process: subprocess.Popen[bytes], folder: Path, progress: Progress) -> None:
-    shown = 0
-    while True:
+    shown, running = 0, True
+    while running:
         try:
             process.wait(POLL_SECONDS)
+            running = False
         except subprocess.TimeoutExpired:
-            shown = max(shown, batches_done(folder))    # a file that is just being rewritten reads as 0
-            progress(shown)
-        else:
-            return
+            pass
+        shown = max(shown, batches_done(folder))    # a file that is just being rewritten reads as 0
+        progress(shown)
 
 
 def _last_error(log: str) -> str:

@@ -147,7 +147,8 @@ def outside_the_bound(model: nn.Module, alter: Callable[[Graph], Graph] = lambda
             half = 0.5
             if isinstance(node.op, Requantize):
                 steps = (1, residual_step(graph))
-                operands = sum(results[operand].abs().double() * step for operand, step in zip(node.inputs, steps))
+                operands = sum(results[operand].abs().double() * step
+                               for operand, step in zip(node.inputs, steps, strict=False))
                 slack += (operands.reshape(output.shape) / 2 + 0.5) / 2**node.op.shift
             value = inputs[0] / module.scale + half
             lowest, highest = ((value + error).floor().clamp(module.lo, module.hi) for error in (-slack, slack))

@@ -64,8 +64,8 @@ def fit(factors: Sequence[Factors]) -> list[Fitted]:
     shifts = _fewest_points(windows)
     fitted = [_at(item, max(shift for shift in shifts if lo <= shift <= hi))
               for item, (lo, hi) in zip(scaled, windows, strict=True)]
-    return [Fitted((item.multipliers[0], *(np.left_shift(m, head) for m in item.multipliers[1:])), item.bias, item.shift)
-            for item in fitted]
+    return [dataclasses.replace(item, multipliers=(
+        item.multipliers[0], *(np.left_shift(m, head) for m in item.multipliers[1:]))) for item in fitted]
 
 
 def _head(factors: Sequence[Factors]) -> int:

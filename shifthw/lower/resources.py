@@ -83,7 +83,8 @@ def accumulators(c: ArrayConfig) -> Resources:
 def requantize(c: ArrayConfig, k: Coefficients) -> Resources:
     """One pipeline."""
     if not c.multiplier_bits:
-        return Resources(c.accumulator_bits + 29 + 12 * c.residual + 5 * (len(c.shifts) - 1), 4 * c.activation_bits + 49)
+        lut = c.accumulator_bits + 29 + 12 * c.residual + 5 * (len(c.shifts) - 1)
+        return Resources(lut, 4 * c.activation_bits + 49)
     products = (1 + c.residual) * (1 + (c.accumulator_bits > k.dsp_operand_bits))
     shifted = c.residual and (k.dsp_operand_bits > 25 or c.residual_shift > 0)
     lut = k.scale_lut + 3 * (c.activation_bits - 8) + 6 * (len(c.shifts) - 1) + k.residual_lut * shifted
@@ -93,7 +94,8 @@ def requantize(c: ArrayConfig, k: Coefficients) -> Resources:
 def operands(c: ArrayConfig) -> Resources:
     """Addresses, masks, rotation and registers of one channel lane."""
     bits = c.images * c.pixels * c.activation_bits
-    return Resources(c.pixels * (3.3 * c.coordinate_bits + 0.3 * c.row_bits + 1) + bits * (0.05 + 0.85 * log2(c.pixels)),
+    addresses = c.pixels * (3.3 * c.coordinate_bits + 0.3 * c.row_bits + 1)
+    return Resources(addresses + bits * (0.05 + 0.85 * log2(c.pixels)),
                      2 * bits + c.row_bits + c.pixel_bits + c.pixels * (1 + c.row_bits))
 
 
@@ -101,9 +103,10 @@ def control(c: ArrayConfig) -> Resources:
     """Sequencer, writer, weight decoding, bus: what is in the engine's top module."""
     stored = c.images * c.pixels * c.simd * c.activation_bits
     results = c.images * c.pixels * c.pe * c.activation_bits
+    decoded = c.pe * c.simd * (c.exponent_bits + 2)
     return Resources(
         2300 + 180 * c.pixels + stored * (WRITE_LUT[c.pixels] + c.max_pool),
-        1900 + 60 * c.pixels + stored * (1 + c.max_pool) + results * (1 + c.residual) + c.pe * c.simd * (c.exponent_bits + 2))
+        1900 + 60 * c.pixels + stored * (1 + c.max_pool) + results * (1 + c.residual) + decoded)
 
 
 def memories(c: ArrayConfig, k: Coefficients) -> Resources:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from shifthw.arch import ArrayConfig
 from shifthw.rtl.feature_memory import FeatureBank, FeatureMemory
 

@@ -1,6 +1,7 @@
 """LanePosition against division with remainder."""
 
 import pytest
+
 from shifthw.arch import ArrayConfig
 from shifthw.isa import InstructionLayout
 from shifthw.rtl.lane_position import LanePosition, position_layout

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from shifthw.rtl.operand_lane import OperandLane
 
 from .harness import check_members, check_pipeline, pack

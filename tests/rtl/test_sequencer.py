@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+
 from shifthw.arch import ArrayConfig
 from shifthw.isa import PER_INSTRUCTION_CYCLES, InstructionLayout, Opcode
 from shifthw.rtl.sequencer import Sequencer
 
 from .harness import check_members
-
 
 SEED = 15
 FLAGS = ("array", "pool", "residual", "store", "first", "last", "last_pool", "reduce", "direct")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+
 from shifthw.arch import ArrayConfig
 from shifthw.rtl.writer import Writer
 
