@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cocotb_tools.config
 
+from .primitive_models import primitive_models
 from .registers_header import registers_header
 from .toolchain import Toolchain, find_shared_libpython, find_toolchain
 
@@ -41,12 +42,13 @@ def build_simulator(
 ) -> Path:
     """The simulator of the Verilog `files` (name -> text) as an executable below `cache`.
 
-    Built at most once per content: a second call returns at once. ToolMissing if a program is absent.
+    Models of the device primitives are added as needed. Built at most once per content: a second call returns at
+    once. ToolMissing if a program is absent.
     """
     toolchain = find_toolchain()
     if engine is Engine.COCOTB:
         find_shared_libpython()
-    sources = dict(sorted(files.items())) | _host_sources(engine)
+    sources = dict(sorted({**files, **primitive_models(files)}.items())) | _host_sources(engine)
     command = _options(engine, top)
     cache = cache.absolute()
     folder = cache / f"{engine.value}-{_key(sources, command)}"

@@ -1,0 +1,99 @@
+"""Dot product in LUT and carry primitives of Xilinx devices."""
+
+from amaranth.hdl import Module
+
+from .carry_adder import CARRY_BITS, Operand, add
+from .dot import Dot
+from .rotate_lane import RotateLane, rotates
+
+ADDENDS = 3
+
+
+def has_primitives(family: str, activation_bits: int, exponent_levels: int) -> bool:
+    """Whether there is a PrimitiveDot for these."""
+    return family in CARRY_BITS and rotates(activation_bits, exponent_levels)
+
+
+class PrimitiveDot(Dot):
+    """Dot with the same contract and about two thirds of the LUTs.
+
+    o = sum over i < simd of lane(u[i], e[i], sign[i], zero[i]), the lane as in ShiftLane; exact.
+
+    Free running, latency 1 + log2(simd) cycles, a set of operands per cycle.
+
+    The lanes are RotateLanes, of two stages where the tree leaves a level for it. The adders take three numbers
+    in a LUT per bit. That LUT has an input to spare, which complements one of the three: a lane of each group
+    of three, and all lanes of a smaller group, leave their sign to it.
+
+    Parameters
+    ----------
+    activation_bits : int
+        Bits of an operand (2..8).
+    exponent_levels : int
+        Shifts are 0..exponent_levels-1 (1..8).
+    zero_weights : bool
+        Whether weight 0 exists: gives exponent_bits as in ArrayConfig.
+    simd : int
+        Lanes, a power of two (2..128).
+    family : str
+        Key of CARRY_BITS.
+
+    Members
+    -------
+    u : In(simd * activation_bits)
+    e : In(simd * exponent_bits)
+    sign : In(simd)
+    zero : In(simd)
+    o : Out(output_bits)
+    """
+
+    def __init__(
+        self, *, activation_bits: int, exponent_levels: int, zero_weights: bool, simd: int, family: str
+    ) -> None:
+        self.family = family
+        self.adder_levels = 0
+        while ADDENDS ** self.adder_levels < simd:
+            self.adder_levels += 1
+        super().__init__(activation_bits=activation_bits, exponent_levels=exponent_levels,
+                         zero_weights=zero_weights, simd=simd)
+
+    @property
+    def module_name(self) -> str:
+        return f"{super().module_name}_{self.family}"
+
+    @property
+    def lane_stages(self) -> int:
+        """Stages of the lanes."""
+        return min(2, self.latency - self.adder_levels)
+
+    def elaborate(self, platform):
+        m = Module()
+        numbers = [self._lane(m, i) for i in range(self.simd)]
+        for level in range(1, self.adder_levels + 1):
+            groups = [numbers[n:n + ADDENDS] for n in range(0, len(numbers), ADDENDS)]
+            numbers = [self._sum(m, group, f"sum{level}_{n}") for n, group in enumerate(groups)]
+        total = numbers[0]
+        for n in range(self.latency - self.lane_stages - self.adder_levels):
+            total = total.register(m, f"wait{n}")
+        m.d.comb += self.o.eq(total.bits)
+        return m
+
+    def _lane(self, m, i):
+        """Lane i's result as an operand of the tree."""
+        group_size = min(ADDENDS, self.simd - i // ADDENDS * ADDENDS)
+        defer_sign = i % ADDENDS == 0 or group_size < ADDENDS
+        m.submodules[f"lane{i}"] = lane = RotateLane(
+            activation_bits=self.activation_bits, exponent_levels=self.exponent_levels,
+            exponent_bits=self.exponent_bits, stages=self.lane_stages, defer_sign=defer_sign)
+        m.d.comb += [
+            lane.u.eq(self.u.word_select(i, self.activation_bits)),
+            lane.e.eq(self.e.word_select(i, self.exponent_bits)),
+            lane.sign.eq(self.sign[i]),
+            lane.zero.eq(self.zero[i]),
+        ]
+        return Operand(lane.o, (1 << self.lane_bits) - 1, lane.invert if defer_sign else None)
+
+    def _sum(self, m, group, name):
+        """The sum of up to three operands, registered."""
+        total = add(m, group, self.family, name) if len(group) > 1 else group[0]
+        return total.register(m, name)

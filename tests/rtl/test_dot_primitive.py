@@ -1,0 +1,251 @@
+"""PrimitiveDot: simulated with models of the primitives against Dot.model, and proven equal to Dot."""
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+
+from shifthw.arch import ArrayConfig, bits_for
+from shifthw.emit.verilog import engine_files
+from shifthw.rtl.carry_adder import CARRY_BITS
+from shifthw.rtl.compute_array import ComputeArray
+from shifthw.rtl.dot import Dot
+from shifthw.rtl.dot_primitive import PrimitiveDot, has_primitives
+from shifthw.rtl.module_library import ModuleLibrary, emit_module
+from shifthw.rtl.rotate_lane import RotateLane
+from shifthw.rtl.shift_lane import ShiftLane
+from shifthw.sim.primitive_models import primitive_models
+from shifthw.sim.toolchain import find_toolchain
+
+from .harness import check_members, model_only
+
+VECTORS = 200_000
+
+
+def dot(activation_bits: int, levels: int, simd: int, family: str, zero_weights: bool = True) -> PrimitiveDot:
+    return model_only(PrimitiveDot(activation_bits=activation_bits, exponent_levels=levels,
+                                   zero_weights=zero_weights, simd=simd, family=family))
+
+
+SIMULATED = [(8, 8, 16, "xc7"), (8, 7, 8, "xcup"), (6, 5, 4, "xc7")]
+ALSO_SIMULATED = [(8, 7, 16, "xcup"), (8, 8, 8, "xcup"), (4, 4, 2, "xcup"),
+                  (8, 7, 32, "xc7"), (8, 8, 32, "xcup"), (7, 6, 64, "xc7"), (8, 8, 64, "xcup"), (8, 7, 8, "xc7"),
+                  (4, 8, 16, "xc7"), (5, 3, 16, "xcup"), (3, 2, 8, "xc7"), (2, 1, 128, "xcup")]
+
+
+def vectors(dut: Dot, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """u, e, sign, zero [VECTORS, simd], random; first, for each lane, all exponents with each sign and extreme
+    operands, the other lanes all at zero or all at their most."""
+    rng = np.random.default_rng(seed)
+    shape, top = (VECTORS, dut.simd), (1 << dut.activation_bits) - 1
+    u, e = rng.integers(0, top + 1, shape), rng.integers(0, dut.exponent_levels, shape)
+    sign, zero = rng.integers(0, 2, shape), rng.integers(0, 6, shape) == 0
+    others = np.arange(VECTORS) % 3 == 2        # with weights of one sign the sums come near their bounds
+    sign[others], u[others] = sign[others, :1], np.where(rng.integers(0, 4, shape) == 0, u, top * sign ^ top)[others]
+    corners = list(product(range(dut.simd), range(dut.exponent_levels), (0, 1), (0, 1, top, top // 2 + 1, 0x55 & top),
+                           (0, 1), (0, 1)))
+    for n, (lane, exponent, lane_sign, operand, others_zero, lane_zero) in enumerate(corners):
+        u[n], e[n], sign[n], zero[n] = 0, dut.exponent_levels - 1, 1, others_zero
+        u[n, lane], e[n, lane], sign[n, lane], zero[n, lane] = operand, exponent, lane_sign, lane_zero
+    if dut.exponent_levels < 1 << dut.exponent_bits:
+        e[zero] = rng.integers(0, 1 << dut.exponent_bits, shape)[zero]
+    return u, e, sign, zero.astype(np.int64)
+
+
+def words_of(dut: Dot, fields: tuple[np.ndarray, ...]) -> np.ndarray:
+    """The inputs as uint32 [VECTORS, words]: u, e, sign, zero from the lowest bit on."""
+    bits = [((values[:, :, None] >> np.arange(width)) & 1).astype(np.uint8).reshape(len(values), -1)
+            for values, width in zip(fields, (dut.activation_bits, dut.exponent_bits, 1, 1), strict=True)]
+    used = sum(part.shape[1] for part in bits)
+    padding = np.zeros((len(bits[0]), words(dut) * 32 - used), np.uint8)
+    return np.packbits(np.concatenate([*bits, padding], axis=1), axis=1, bitorder="little").view(np.uint32)
+
+
+def words(dut: Dot) -> int:
+    """32-bit words of a set of inputs; at least three, so that Verilator makes an array of them."""
+    return max(3, -(-dut.simd * (dut.activation_bits + dut.exponent_bits + 2) // 32))
+
+
+def bench_top(duts: list[PrimitiveDot]) -> str:
+    """A Verilog module with all the dots, each with one vector of inputs."""
+    lines, ports = [], []
+    for n, dut in enumerate(duts):
+        ports += [f"input wire [{words(dut) * 32 - 1}:0] i{n}", f"output wire [63:0] o{n}"]
+        connections, low = [], 0
+        for name in ("u", "e", "sign", "zero"):
+            width = len(getattr(dut, name))
+            connections.append(f".{name}(i{n}[{low + width - 1}:{low}])")
+            low += width
+        lines += [f"wire [{dut.output_bits - 1}:0] s{n};", f"assign o{n} = s{n};",
+                  f"{dut.module_name} dut{n} (.clk(clk), .rst(1'b0), .o(s{n}), {', '.join(connections)});"]
+    return "\n".join([f"module bench(input wire clk, {', '.join(ports)});", *lines, "endmodule", ""])
+
+
+def bench_main(duts: list[PrimitiveDot]) -> str:
+    """A program: inputs of each clock from standard input, outputs before each clock to standard output."""
+    read = [f"if (std::fread(top.i{n}.data(), 4, {words(dut)}, stdin) != {words(dut)}) return 0;"
+            for n, dut in enumerate(duts)]
+    write = [f"std::fwrite(&top.o{n}, 8, 1, stdout);" for n in range(len(duts))]
+    return "\n".join([
+        "#include <cstdio>", '#include "Vbench.h"', "int main() {", "static Vbench top;", "for (;;) {", *read,
+        "top.clk = 0; top.eval();", *write, "top.clk = 1; top.eval();", "}", "}", ""])
+
+
+@pytest.mark.parametrize("cases", [SIMULATED, pytest.param(ALSO_SIMULATED, marks=pytest.mark.slow)],
+                         ids=["usual", "more"])
+def test_simulation(cases: list[tuple[int, int, int, str]], tmp_path: Path) -> None:
+    duts = [dot(*each) for each in cases]
+    files = {f"{dut.module_name}.v": emit_module(dut, dut.module_name) for dut in duts}
+    files |= primitive_models(files) | {"bench.v": bench_top(duts), "main.cpp": bench_main(duts)}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    tools = find_toolchain()
+    commands = [
+        [tools.perl, tools.verilator, "--cc", "--exe", "--top-module", "bench", "-Wno-fatal", "-Wno-WIDTH",
+         "-Wno-UNOPTFLAT", "--output-split", "20000", *files],
+        [tools.make, "-C", "obj_dir", "-f", "Vbench.mk", "-j", "2", "CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O1"]]
+    for command in commands:
+        done = subprocess.run(list(map(str, command)), cwd=tmp_path, env=tools.environment(), capture_output=True,
+                              text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    fields = [vectors(dut, seed) for seed, dut in enumerate(duts)]
+    inputs = np.concatenate([words_of(dut, each) for dut, each in zip(duts, fields, strict=True)], axis=1)
+    flush = np.zeros((16, inputs.shape[1]), np.uint32)
+    done = subprocess.run([tmp_path / "obj_dir" / "Vbench"], input=np.concatenate([inputs, flush]).tobytes(),
+                          capture_output=True, check=True)
+    outputs = np.frombuffer(done.stdout, np.uint64).reshape(-1, len(duts)).astype(np.int64)
+    for n, (dut, each) in enumerate(zip(duts, fields, strict=True)):
+        np.testing.assert_array_equal(outputs[dut.latency:dut.latency + VECTORS, n], dut.model(*each),
+                                      err_msg=dut.module_name)
+
+
+class Guarded(wiring.Component):
+    """A dot or a lane as it is used: exponents that are not allowed come with zero, `invert` is applied. Its
+    operands are `wait` cycles late."""
+
+    def __init__(self, dut: Dot | ShiftLane | RotateLane, wait: int = 0) -> None:
+        self.dut = dut
+        self.wait = wait
+        super().__init__({name: dut.signature.members[name] for name in ("u", "e", "sign", "zero", "o")})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        lanes = len(dut.zero)
+        illegal = [self.e.word_select(n, dut.exponent_bits) >= dut.exponent_levels for n in range(lanes)]
+        for name, value in {"u": self.u, "e": self.e, "sign": self.sign, "zero": self.zero | Cat(illegal)}.items():
+            for n in range(self.wait):
+                later = Signal(len(value), name=f"{name}{n}", reset_less=True)
+                m.d.sync += later.eq(value)
+                value = later
+            m.d.comb += getattr(dut, name).eq(value)
+        m.d.comb += self.o.eq(dut.o ^ dut.invert.replicate(len(dut.o)) if isinstance(dut, RotateLane) else dut.o)
+        return m
+
+
+PROVE = """
+import sys
+from pyosys import libyosys as ys
+latency = int(sys.argv[1])
+for number in range(int(sys.argv[2])):
+    design = ys.Design()
+    for command in (f"read_verilog {number}/*.v", "hierarchy -check", "proc", "flatten",
+                    "miter -equiv -flatten gold gate miter", "hierarchy -top miter", "opt -full",
+                    f"sat -verify -set in_rst 0 -seq {latency + 1} -prove-skip {latency} -prove trigger 0 miter"):
+        ys.run_pass(command, design)
+    print(f"proven {number}")
+"""
+
+
+def prove_equal(pairs: list[tuple[Guarded, Guarded]], latency: int, folder: Path) -> None:
+    """Proves by SAT that pairs of pipelines give equal outputs from cycle `latency` on, whatever they begin with."""
+    for number, pair in enumerate(pairs):
+        files = {f"{name}.v": emit_module(each, name) for name, each in zip(("gold", "gate"), pair, strict=True)}
+        (folder / str(number)).mkdir()
+        for name, text in (files | primitive_models(files)).items():
+            (folder / str(number) / name).write_text(text)
+    done = subprocess.run([sys.executable, "-c", PROVE, str(latency), str(len(pairs))], cwd=folder,
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert done.stdout.count("no model found: SUCCESS!") == len(pairs)
+
+
+LANES = product((8,), (4, 7, 8), (False, True), (2,))
+MORE_LANES = product((2, 3, 4, 5, 6, 7, 8), (1, 2, 3, 4, 5, 6, 7, 8), (False, True), (1, 2))
+
+
+@pytest.mark.parametrize("cases", [LANES, pytest.param(MORE_LANES, marks=pytest.mark.slow)], ids=["usual", "all"])
+def test_lanes_are_proven(cases: Iterable[tuple[int, int, bool, int]], tmp_path: Path) -> None:
+    pairs = []
+    for activation_bits, levels, defer_sign, stages in cases:
+        parameters = dict(activation_bits=activation_bits, exponent_levels=levels, exponent_bits=bits_for(levels + 1))
+        lane = RotateLane(**parameters, stages=stages, defer_sign=defer_sign)
+        pairs.append((Guarded(ShiftLane(**parameters), stages - 1), Guarded(lane)))
+    prove_equal(pairs, 2, tmp_path)
+
+
+@pytest.mark.parametrize(("activation_bits", "levels", "simd", "family"), [
+    (4, 4, 4, "xc7"), (5, 7, 2, "xcup"),
+    *(pytest.param(*case, marks=pytest.mark.slow)
+      for case in ((8, 8, 4, "xc7"), (8, 7, 4, "xcup"), (4, 8, 8, "xc7"), (8, 8, 8, "xcup"))),
+])
+def test_dots_are_proven(activation_bits: int, levels: int, simd: int, family: str, tmp_path: Path) -> None:
+    gate = dot(activation_bits, levels, simd, family)
+    gold = model_only(Dot(activation_bits=activation_bits, exponent_levels=levels, zero_weights=True, simd=simd))
+    prove_equal([(Guarded(gold), Guarded(gate))], gate.latency, tmp_path)
+
+
+@pytest.mark.parametrize("family", CARRY_BITS)
+def test_contract_is_that_of_dot(family: str) -> None:
+    for simd in (2, 4, 8, 32):
+        dut = dot(8, 8, simd, family)
+        check_members(dut)
+        plain = model_only(Dot(activation_bits=8, exponent_levels=8, zero_weights=True, simd=simd))
+        assert dut.signature.members == plain.signature.members
+        assert dut.latency == plain.latency == ArrayConfig(simd=simd, pe=1, input_channels=1).dot_latency
+        assert dut.lane_stages == (1 if simd < 8 else 2)
+        assert dut.module_name == f"{plain.module_name}_{family}"
+
+
+def test_lane_members() -> None:
+    check_members(model_only(RotateLane(activation_bits=5, exponent_levels=7, exponent_bits=3, stages=2,
+                                        defer_sign=True)))
+
+
+@pytest.mark.parametrize(("activation_bits", "levels", "simd", "luts"), [
+    (8, 8, 16, 401), (8, 7, 16, 377), (8, 8, 8, 197), (8, 7, 8, 185), (4, 8, 16, 321)])
+def test_luts(activation_bits: int, levels: int, simd: int, luts: int) -> None:
+    for family, size in CARRY_BITS.items():
+        dut = dot(activation_bits, levels, simd, family)
+        text = emit_module(dut, dut.module_name)
+        assert text.count("LUT6_2 ") == luts
+        assert f"CARRY{size} " in text
+
+
+def test_where_there_are_primitives() -> None:
+    assert has_primitives("xc7", 8, 8) and has_primitives("xcup", 2, 1)
+    assert not has_primitives("xc7", 9, 8) and not has_primitives("xcup", 8, 9) and not has_primitives("ice40", 8, 8)
+
+
+@pytest.mark.parametrize(("levels", "dots", "models"), [
+    (8, "dot_a8_l8_e4_i2_xc7", ["CARRY4.v", "LUT6_2.v"]), (9, "dot_a8_l9_e4_i2", [])])
+def test_array_takes_primitives_where_there_are_any(levels: int, dots: str, models: list[str]) -> None:
+    library = ModuleLibrary()
+    config = ArrayConfig(pixels=2, simd=2, pe=1, input_channels=2, exponent_levels=levels)
+    emit_module(ComputeArray(config=config, library=library, family="xc7"), "array")
+    modules = library.emit()
+    assert [name for name in modules if name.startswith("dot_")] == [dots]
+    assert sorted(primitive_models(modules)) == models
+
+
+def test_engine_takes_primitives() -> None:
+    files = engine_files(ArrayConfig(pixels=2, simd=2, pe=1, feature_rows=16, weight_words=16, step_words=4,
+                                     scale_words=4, instruction_words=4, input_channels=2), "xcup")
+    assert "dot_a8_l8_e4_i2_xcup.v" in files
+    assert not {"LUT6_2.v", "CARRY8.v"} & set(files)
