@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from shifthw import boards, zoo
-from shifthw.emit.verilog import engine_files
+from shifthw.emit.verilog import engine_files, primitive_files
 from shifthw.lower.explore import Budget, explore
 from shifthw.lower.resources import Resources
 from shifthw.report import RESOURCES
@@ -40,7 +40,7 @@ def measure(model: str, board_name: str, goal: str) -> str:
                     axi_data_bits=board.axi_data_bits, family=board.family)
     found = explore(zoo.build(model), budget, "latency" if goal == "latency" else "throughput")
     config = found.program.config
-    counts = synthesize(engine_files(config), board.family)["total"]
+    counts = synthesize(engine_files(config) | primitive_files(config, board.family), board.family)["total"]
     array = f"{config.images}x{config.pixels}x{config.simd}x{config.pe}"
     cells = [model, board_name, goal, array, str(config.lanes), f"{counts['lut'] / config.lanes:.1f}"]
     for name in RESOURCES:

@@ -8,7 +8,6 @@ from shifthw.arch import ArrayConfig
 
 from .accumulator import Accumulator
 from .dot import Dot
-from .dot_primitive import PrimitiveDot, has_primitives
 from .module_library import ModuleLibrary, place
 from .shift_lane import WeightDecode
 
@@ -25,9 +24,6 @@ class ComputeArray(wiring.Component):
     ----------
     config : ArrayConfig
     library : ModuleLibrary or None
-    family : str or None
-        Device family (key of CARRY_BITS) for whose primitives the dot products are made, where they can be;
-        None: plain logic.
 
     Members
     -------
@@ -40,12 +36,9 @@ class ComputeArray(wiring.Component):
     acc : Out(config.pe * config.images * config.pixels * config.accumulator_bits)
     """
 
-    def __init__(
-        self, *, config: ArrayConfig, library: ModuleLibrary | None = None, family: str | None = None
-    ) -> None:
+    def __init__(self, *, config: ArrayConfig, library: ModuleLibrary | None = None) -> None:
         self.config = c = config
         self.library = library
-        self.family = family
         super().__init__({
             "codes": In(c.weight_word_bits),
             "u": In(c.simd * c.pixels * c.images * c.activation_bits),
@@ -61,15 +54,6 @@ class ComputeArray(wiring.Component):
         """u to acc."""
         return self.config.dot_latency + 1
 
-    def _dot(self) -> Dot:
-        c = self.config
-        if self.family is not None and has_primitives(self.family, c.activation_bits, c.exponent_levels):
-            return PrimitiveDot(
-                activation_bits=c.activation_bits, exponent_levels=c.exponent_levels, zero_weights=c.zero_weights,
-                simd=c.simd, family=self.family)
-        return Dot(activation_bits=c.activation_bits, exponent_levels=c.exponent_levels,
-                   zero_weights=c.zero_weights, simd=c.simd)
-
     def elaborate(self, platform):
         m = Module()
         c = self.config
@@ -80,7 +64,9 @@ class ComputeArray(wiring.Component):
             m.d.comb += decoder.codes.eq(self.codes.word_select(o, c.simd * c.code_bits))
 
         places = [(o, b, p) for o in range(c.pe) for b in range(c.images) for p in range(c.pixels)]
-        dots = place(m, self.library, [f"dot_{o}_{b}_{p}" for o, b, p in places], self._dot)
+        dots = place(m, self.library, [f"dot_{o}_{b}_{p}" for o, b, p in places], lambda: Dot(
+            activation_bits=c.activation_bits, exponent_levels=c.exponent_levels, zero_weights=c.zero_weights,
+            simd=c.simd))
         words = c.pixels * c.images
         for (o, b, p), dot in zip(places, dots, strict=True):
             operands = [self.u.word_select(i * words + p * c.images + b, c.activation_bits) for i in range(c.simd)]

@@ -34,8 +34,6 @@ class Core(wiring.Component):
     ----------
     config : ArrayConfig
     library : ModuleLibrary or None
-    family : str or None
-        As in ComputeArray.
 
     Members
     -------
@@ -66,12 +64,9 @@ class Core(wiring.Component):
     store_data : Out(config.images * config.output_pixels * config.simd * config.activation_bits)
     """
 
-    def __init__(
-        self, *, config: ArrayConfig, library: ModuleLibrary | None = None, family: str | None = None
-    ) -> None:
+    def __init__(self, *, config: ArrayConfig, library: ModuleLibrary | None = None) -> None:
         self.config = c = config
         self.library = library
-        self.family = family
         super().__init__({
             "program_enable": In(5),
             "program_address": In(24),
@@ -176,7 +171,7 @@ class Core(wiring.Component):
     def _array(self, m, u):
         """Accumulators, valid in cycle accumulate_latency, and the scale word for them."""
         c, step = self.config, self.step
-        m.submodules.array = array = ComputeArray(config=c, library=self.library, family=self.family)
+        m.submodules.array = array = ComputeArray(config=c, library=self.library)
         dot_done = c.read_latency + c.dot_latency
         weight_address = self._delay(m, "weight", step.weight, c.read_latency - 2)
         start_address = self._delay(m, "start", step.scale, dot_done - 2)

@@ -15,7 +15,7 @@ def has_primitives(family: str, activation_bits: int, exponent_levels: int) -> b
 
 
 class PrimitiveDot(Dot):
-    """Dot with the same contract and about two thirds of the LUTs.
+    """Another body of Dot: the same module name, ports and contract, and about two thirds of the LUTs.
 
     o = sum over i < simd of lane(u[i], e[i], sign[i], zero[i]), the lane as in ShiftLane; exact.
 
@@ -56,10 +56,6 @@ class PrimitiveDot(Dot):
             self.adder_levels += 1
         super().__init__(activation_bits=activation_bits, exponent_levels=exponent_levels,
                          zero_weights=zero_weights, simd=simd)
-
-    @property
-    def module_name(self) -> str:
-        return f"{super().module_name}_{self.family}"
 
     @property
     def lane_stages(self) -> int:

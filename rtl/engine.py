@@ -19,8 +19,6 @@ class Engine(wiring.Component):
     ----------
     config : ArrayConfig
     library : ModuleLibrary or None
-    family : str or None
-        As in ComputeArray.
 
     Members
     -------
@@ -29,12 +27,9 @@ class Engine(wiring.Component):
     irq : Out(1)
     """
 
-    def __init__(
-        self, *, config: ArrayConfig, library: ModuleLibrary | None = None, family: str | None = None
-    ) -> None:
+    def __init__(self, *, config: ArrayConfig, library: ModuleLibrary | None = None) -> None:
         self.config = config
         self.library = library
-        self.family = family
         super().__init__({
             "s_axi": In(AxiLiteSignature()),
             "m_axi": Out(AxiSignature(config.axi_data_bits)),
@@ -44,7 +39,7 @@ class Engine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.host = host = HostInterface(config=self.config)
-        m.submodules.core = core = Core(config=self.config, library=self.library, family=self.family)
+        m.submodules.core = core = Core(config=self.config, library=self.library)
         wiring.connect(m, wiring.flipped(self.s_axi), host.s_axi)
         wiring.connect(m, host.m_axi, wiring.flipped(self.m_axi))
         m.d.comb += self.irq.eq(host.irq)

@@ -81,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     sim.add_argument("--labels", type=Path, metavar="Y.npy", help="class numbers of shape (n,): prints the accuracy")
     sim.add_argument("--limit", type=_positive, metavar="N", help="simulate the first N images only")
     sim.add_argument("--stalls", type=int, metavar="SEED", help="pause all bus channels at random")
+    sim.add_argument("--primitives", action="store_true",
+                     help="simulate the lanes as synthesis takes them, in LUT and carry primitives (slow)")
     sim.add_argument("--engine", choices=("cocotb", "fast"),
                      help="who plays the host: the cocotb bench, or a C++ program (default: by the length of the run)")
     sim.set_defaults(run=_sim)
@@ -134,6 +136,7 @@ def _sim(options: argparse.Namespace) -> int:
     labels = read_labels(options.labels, len(images)) if options.labels else None
     with Stages() as progress:
         values = simulate_folder(options.folder, images, labels, stalls_seed=options.stalls, progress=progress,
+                                 primitives=options.primitives,
                                  engine=Engine(options.engine) if options.engine else None)
     _print_sim(values)
     return 0 if values["bit_exact"] and values["cycles_as_predicted"] else 1

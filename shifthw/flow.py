@@ -15,7 +15,7 @@ from . import boards as board_files
 from .boards import Board
 from .emit.bundle import check_replaceable, read_build, to_json, write_build
 from .emit.project import project_files
-from .emit.verilog import TOP, engine_files
+from .emit.verilog import TOP, engine_files, primitive_files
 from .errors import BadImages, ShifthwError
 from .ir import Graph, interpret
 from .lower.explore import Budget, Goal, explore
@@ -28,6 +28,9 @@ from .sim.run import SimResult, simulate
 
 COCOTB_CYCLES = 300_000
 """Up to this many cycles a simulation runs in cocotb unless told otherwise; beyond, in the C++ host."""
+
+PRIMITIVES = "rtl/primitives"
+"""Where in a build folder the bodies for synthesis lie that replace files of rtl/ of the same name."""
 
 Progress = Callable[[str, float | None], None]
 """Called with what is being done, and how far it is (0..1, None: unknown)."""
@@ -68,8 +71,12 @@ def compile_model(
 def build_files(build: Build, progress: Progress = no_progress) -> dict[str, bytes]:
     """Every file of the build folder but its manifest: path -> content, the same for the same build."""
     progress("writing Verilog", None)
-    rtl = {f"rtl/{name}": text for name, text in engine_files(build.program.config).items()}
-    project = project_files(build.board, clock_mhz=build.clock_mhz, engine_files=sorted(rtl))
+    engine = engine_files(build.program.config)
+    primitive = primitive_files(build.program.config, build.board.family)
+    rtl = {f"rtl/{name}": text for name, text in engine.items()}
+    rtl |= {f"{PRIMITIVES}/{name}": text for name, text in primitive.items()}
+    synthesized = sorted(f"{PRIMITIVES if name in primitive else 'rtl'}/{name}" for name in engine)
+    project = project_files(build.board, clock_mhz=build.clock_mhz, engine_files=synthesized)
     values = build_report(build)
     texts = {**rtl, **project, "program.txt": build.program.listing(), "report.html": report_page(values)}
     files = {path: text.encode() if isinstance(text, str) else text for path, text in texts.items()}
@@ -105,17 +112,20 @@ def build_folder(
 
 def simulate_folder(
     folder: Path, images: np.ndarray, labels: np.ndarray | None = None, *, stalls_seed: int | None = None,
-    engine: Engine | None = None, progress: Progress = no_progress,
+    engine: Engine | None = None, primitives: bool = False, progress: Progress = no_progress,
 ) -> dict[str, object]:
     """`shifthw sim`: runs the folder's Verilog on integer images [n, c, h, w], compares every output integer with
-    the golden model, and leaves the result, the contents of sim.json, beside the build."""
+    the golden model, and leaves the result, the contents of sim.json, beside the build.
+
+    primitives: simulate the bodies that synthesis takes instead of the plain ones; equal, and far slower."""
     read_build(folder)
     graph, program = load(folder / "model.pt"), Program.load(folder)
     cycles = program.cycles(program.batches(len(images)))
     engine = engine or (Engine.COCOTB if cycles <= COCOTB_CYCLES else Engine.FAST)
     progress("golden model", None)
     expected = interpret(graph, images)[graph.outputs[0]]
-    verilog = {path.name: path.read_text() for path in sorted((folder / "rtl").glob("*.v"))}
+    sources = sorted((folder / "rtl").glob("*.v")) + sorted((folder / PRIMITIVES).glob("*.v")) * primitives
+    verilog = {path.name: path.read_text() for path in sources}
     executable = build_simulator(verilog, top=TOP, engine=engine, cache=folder / "simulator",
                                  progress=lambda done, of: progress("building the simulator", done / of))
     batches = program.batches(len(images))
@@ -123,7 +133,7 @@ def simulate_folder(
                       progress=lambda done: progress(f"simulating {batches} batches", done / batches))
     mismatch = first_mismatch(graph, program, images, expected, result.outputs)
     values = _sim_values(program, result, mismatch, engine, len(images)) | {
-        "stalls_seed": stalls_seed, "accuracy": _accuracy(result.outputs, labels)}
+        "stalls_seed": stalls_seed, "primitives": primitives, "accuracy": _accuracy(result.outputs, labels)}
     _replace(folder / "sim.json", to_json(values), folder / "simulator" / f"sim.json.{os.getpid()}")
     return values
 

@@ -62,7 +62,8 @@ def resources(config: ArrayConfig, coefficients: Coefficients = FAMILIES["xc7"])
     """Estimate for a whole engine."""
     c, k = config, coefficients
     outputs = c.images * c.pixels * c.pe
-    return (dot(c) * outputs + accumulators(c) * (c.images * c.pe) + requantize(c, k) * outputs
+    lanes = primitive_dot(c) if has_primitives(c) else dot(c)
+    return (lanes * outputs + accumulators(c) * (c.images * c.pe) + requantize(c, k) * outputs
             + operands(c) * c.simd + control(c) + memories(c, k))
 
 
@@ -73,6 +74,19 @@ def dot(c: ArrayConfig) -> Resources:
     tree = sum(c.simd / 2**level * (bits + level - 1) for level in range(1, levels + 1))
     per_bit = next(value for most, value in LANE_LUT.items() if c.exponent_levels <= most)
     return Resources(c.simd * bits * per_bit + tree, c.simd * bits + 0.74 * tree)
+
+
+def has_primitives(c: ArrayConfig) -> bool:
+    """Whether synthesis gets the lanes in LUT and carry primitives (rtl/dot_primitive.py)."""
+    return c.activation_bits <= 8 and c.exponent_levels <= 8
+
+
+def primitive_dot(c: ArrayConfig) -> Resources:
+    """As dot, in primitives: half a LUT per bit of each rotation and result, ternary adders."""
+    bits = c.activation_bits + c.exponent_levels - 1
+    rotations = (c.exponent_levels - 1).bit_length()
+    lane = c.activation_bits * min(2, rotations) / 2 + bits / 2
+    return Resources(c.simd * lane + (c.simd - 1) / 2 * (bits + 3.5), c.simd * (2 * c.activation_bits + 1.5 * bits))
 
 
 def accumulators(c: ArrayConfig) -> Resources:

@@ -1,5 +1,6 @@
 """PrimitiveDot: simulated with models of the primitives against Dot.model, and proven equal to Dot."""
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -12,12 +13,11 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 
 from shifthw.arch import ArrayConfig, bits_for
-from shifthw.emit.verilog import engine_files
+from shifthw.emit.verilog import engine_files, primitive_files
 from shifthw.rtl.carry_adder import CARRY_BITS
-from shifthw.rtl.compute_array import ComputeArray
 from shifthw.rtl.dot import Dot
 from shifthw.rtl.dot_primitive import PrimitiveDot, has_primitives
-from shifthw.rtl.module_library import ModuleLibrary, emit_module
+from shifthw.rtl.module_library import emit_module
 from shifthw.rtl.rotate_lane import RotateLane
 from shifthw.rtl.shift_lane import ShiftLane
 from shifthw.sim.primitive_models import primitive_models
@@ -210,7 +210,7 @@ def test_contract_is_that_of_dot(family: str) -> None:
         assert dut.signature.members == plain.signature.members
         assert dut.latency == plain.latency == ArrayConfig(simd=simd, pe=1, input_channels=1).dot_latency
         assert dut.lane_stages == (1 if simd < 8 else 2)
-        assert dut.module_name == f"{plain.module_name}_{family}"
+        assert dut.module_name == plain.module_name
 
 
 def test_lane_members() -> None:
@@ -233,19 +233,13 @@ def test_where_there_are_primitives() -> None:
     assert not has_primitives("xc7", 9, 8) and not has_primitives("xcup", 8, 9) and not has_primitives("ice40", 8, 8)
 
 
-@pytest.mark.parametrize(("levels", "dots", "models"), [
-    (8, "dot_a8_l8_e4_i2_xc7", ["CARRY4.v", "LUT6_2.v"]), (9, "dot_a8_l9_e4_i2", [])])
-def test_array_takes_primitives_where_there_are_any(levels: int, dots: str, models: list[str]) -> None:
-    library = ModuleLibrary()
-    config = ArrayConfig(pixels=2, simd=2, pe=1, input_channels=2, exponent_levels=levels)
-    emit_module(ComputeArray(config=config, library=library, family="xc7"), "array")
-    modules = library.emit()
-    assert [name for name in modules if name.startswith("dot_")] == [dots]
-    assert sorted(primitive_models(modules)) == models
-
-
-def test_engine_takes_primitives() -> None:
-    files = engine_files(ArrayConfig(pixels=2, simd=2, pe=1, feature_rows=16, weight_words=16, step_words=4,
-                                     scale_words=4, instruction_words=4, input_channels=2), "xcup")
-    assert "dot_a8_l8_e4_i2_xcup.v" in files
-    assert not {"LUT6_2.v", "CARRY8.v"} & set(files)
+@pytest.mark.parametrize("family", CARRY_BITS)
+def test_files_of_an_engine(family: str) -> None:
+    config = ArrayConfig(pixels=2, simd=2, pe=1, feature_rows=16, weight_words=16, step_words=4, scale_words=4,
+                         instruction_words=4, input_channels=2)
+    files = primitive_files(config, family)
+    assert list(files) == ["dot_a8_l8_e4_i2.v"]
+    assert set(files) < set(engine_files(config))
+    assert sorted(primitive_models(files)) == [f"CARRY{CARRY_BITS[family]}.v", "LUT6_2.v"]
+    assert not primitive_models(engine_files(config))
+    assert not primitive_files(dataclasses.replace(config, exponent_levels=9), family)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shifthw.emit.verilog import TOP, engine_files
+from shifthw.emit.verilog import TOP, engine_files, primitive_files
 from shifthw.emulator import Emulator
 from shifthw.ir import interpret
 from shifthw.ir.graph import Flatten, Graph, MaxPool2d, SumPool2d
@@ -18,12 +18,13 @@ from ..lower.graphs import GraphBuilder, random_array, random_graph
 
 
 def check(graph: Graph, pictures: np.ndarray, cache: Path, engine: Engine = Engine.FAST,
-          stalls: tuple[int | None, ...] = (None,), axi_data_bits: int = 64, **array: int) -> None:
+          stalls: tuple[int | None, ...] = (None,), axi_data_bits: int = 64, family: str = "", **array: int) -> None:
     """One build; a run per entry of `stalls`."""
     program = compile_graph(graph, axi_data_bits=axi_data_bits, **array)
     golden = np.asarray(interpret(graph, pictures)[graph.outputs[0]])
     np.testing.assert_array_equal(Emulator(program).run(pictures).outputs, golden)
-    simulator = build_simulator(engine_files(program.config), top=TOP, engine=engine, cache=cache)
+    files = engine_files(program.config) | (primitive_files(program.config, family) if family else {})
+    simulator = build_simulator(files, top=TOP, engine=engine, cache=cache)
     for seed in stalls:
         result = simulate(simulator, engine, program, pictures, stalls_seed=seed)
         np.testing.assert_array_equal(result.outputs, golden)
@@ -71,6 +72,12 @@ def test_images_in_lockstep_of_fifteen_bits_on_a_wide_bus(simulator_cache: Path)
 def test_odd_network(simulator_cache: Path) -> None:
     build = odd_network()
     check(build.graph(), build.images(4), simulator_cache, stalls=(None, 6), images=1, pixels=8, simd=8, pe=8)
+
+
+@pytest.mark.parametrize("family", ["xc7", "xcup"])
+def test_lanes_in_primitives(family: str, simulator_cache: Path) -> None:
+    build = residual_network()
+    check(build.graph(), build.images(2), simulator_cache, family=family, images=1, pixels=2, simd=8, pe=2)
 
 
 @pytest.mark.slow
