@@ -178,11 +178,11 @@ class _Fuser:
             names, multipliers, wide = names[::-1], multipliers[::-1], wide[::-1]
         residual, residual_multiplier = None, 0
         if len(names) == 2:
-            residual = self._stored(node, names[1])
             if not _uniform(multipliers[1]):
-                raise UnsupportedModel(f"{node.name}: residual {residual} has a multiplier per channel, the engine has "
+                raise UnsupportedModel(f"{node.name}: residual {names[1]} has a multiplier per channel, the engine has "
                                        f"one per layer; quantize the residual with one scale for all channels")
             residual_multiplier = int(multipliers[1][0])
+            residual = self._stored(node, names[1]) if residual_multiplier else None  # times 0: no residual
         self.tensors[node.name] = node.output
         scale = _scale(op, multipliers[0], residual_multiplier, node.output.channels)
         base = self._main(node, names[0]) if wide[0] else Layer(node.name, Kind.IDENTITY, self._stored(node, names[0]),

@@ -77,7 +77,8 @@ def test_more_of_anything_costs_more(bits: int, levels: int) -> None:
     config = ArrayConfig(images=1, pixels=4, simd=8, pe=4, activation_bits=bits, exponent_levels=levels)
     base = resources(config)
     for change in ({"images": 2}, {"pixels": 8}, {"simd": 16}, {"pe": 8},
-                   {"activation_bits": bits + 1}, {"exponent_levels": levels + 1}, {"accumulator_bits": 25}, {"max_pool": True}):
+                   {"activation_bits": bits + 1}, {"exponent_levels": levels + 1}, {"accumulator_bits": 25},
+                   {"max_pool": True}):
         more = resources(dataclasses.replace(config, **change))
         assert more.lut > base.lut and more.ff >= base.ff and more.dsp >= base.dsp
     assert resources(dataclasses.replace(config, feature_rows=4096)).bram36 > base.bram36

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from shifthw.emulator import Emulator
 from shifthw.errors import UnsupportedModel
+from shifthw.ir import interpret
 from shifthw.ir.graph import Flatten, MaxPool2d, Requantize, Rounding, SumPool2d
 from shifthw.ir.types import IntType
+from shifthw.lower import compile_graph
 from shifthw.lower.fuse import Kind, fuse
 
 from .graphs import GraphBuilder
@@ -102,3 +105,15 @@ def test_strides_without_a_second_window_are_dropped() -> None:
 def test_the_input_itself_as_result_is_copied() -> None:
     network = fuse(builder().graph())
     assert network.result == "images.result" and network.layers[0].kind is Kind.IDENTITY
+
+
+def test_residual_times_zero_is_none() -> None:
+    build = builder()
+    other = build.requantize(build.conv("images", 4), S8)
+    add(build, [1, 0], build.conv(other, 4), other, shift=0)
+    layers = fuse(build.graph()).layers
+    assert [layer.residual for layer in layers] == [None, None]
+    program = compile_graph(build.graph(), images=1, pixels=4, simd=4, pe=4)
+    images = build.images(2)
+    golden = interpret(build.graph(), images)[build.graph().outputs[0]]
+    np.testing.assert_array_equal(Emulator(program).run(images).outputs, golden)
