@@ -97,8 +97,8 @@ def accumulators(c: ArrayConfig) -> Resources:
 def requantize(c: ArrayConfig, k: Coefficients) -> Resources:
     """One pipeline."""
     if not c.multiplier_bits:
-        lut = c.accumulator_bits + 29 + 12 * c.residual + 5 * (len(c.shifts) - 1)
-        return Resources(lut, 4 * c.activation_bits + 49)
+        return Resources(c.accumulator_bits + 29 + 12 * c.residual + 5 * (len(c.shifts) - 1),
+                         4 * c.activation_bits + 49)
     products = (1 + c.residual) * (1 + (c.accumulator_bits > k.dsp_operand_bits))
     shifted = c.residual and (k.dsp_operand_bits > 25 or c.residual_shift > 0)
     lut = k.scale_lut + 3 * (c.activation_bits - 8) + 6 * (len(c.shifts) - 1) + k.residual_lut * shifted
