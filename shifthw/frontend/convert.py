@@ -18,8 +18,10 @@ from ..ir.verify import is_accumulator
 from ..nn import PadShortcut, QuantAct, Quantizer
 from ..nn import ShiftConv2d as ShiftConv2dLayer
 from ..nn import ShiftLinear as ShiftLinearLayer
+from .check import check
 from .draft import Draft, Grid, Sum
-from .trace import Trace, trace
+from .layers import known_type, redefined
+from .trace import Trace, path_of, trace
 
 OUTPUT_BITS = 8
 """Of the quantizer that is added to an output that has none."""
@@ -36,11 +38,18 @@ class _RawInput(NamedTuple):
 Value = str | Sum | _RawInput | None
 """What a step of the trace became: name of an activation, sum that waits for its quantizer, no tensor (None)."""
 
+def _dropout(p: float = 0.5, training: bool = True, inplace: bool = False) -> nn.Module:
+    """The module of functional.dropout, which drops in evaluation mode too unless it is told not to."""
+    if training:
+        raise ValueError("drops values in evaluation mode too; pass training=self.training")
+    return nn.Dropout(p, inplace)
+
+
 AS_MODULE: dict[Any, Callable[..., nn.Module]] = {
     functional.relu: nn.ReLU, torch.relu: nn.ReLU, torch.relu_: nn.ReLU, "relu": nn.ReLU, "relu_": nn.ReLU,
     functional.relu6: nn.ReLU6, functional.hardtanh: nn.Hardtanh, functional.max_pool2d: nn.MaxPool2d,
     functional.avg_pool2d: nn.AvgPool2d, functional.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
-    functional.dropout: nn.Dropout,
+    functional.dropout: _dropout,
 }
 """Functions and tensor methods that are a module with the same arguments."""
 ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
@@ -60,7 +69,11 @@ def convert(model: nn.Module, example_input: torch.Tensor, name: str | None = No
 
     Raises UnsupportedModel, naming the layer, for anything that has no mapping.
     """
-    return _Converter(trace(model, example_input), name or type(model).__name__).run(metadata or {})
+    traced = trace(model, example_input)
+    converter = _Converter(traced, name or type(model).__name__)
+    graph = converter.run(metadata or {})
+    check(graph, traced.model, example_input, converter.calls)
+    return graph
 
 
 class _Converter:
@@ -68,6 +81,8 @@ class _Converter:
         self.trace = traced
         self.draft = Draft(name)
         self.env: dict[fx.Node, Value] = {}
+        self.calls: list[tuple[str, str]] = []
+        """Path of a quantizer and name of its node, in the order of the calls."""
         self.modules: list[tuple[tuple[type, ...], Callable[[str, Any, Value], Value]]] = [
             ((Quantizer,), self._quantizer), ((ShiftConv2dLayer,), self._conv), ((ShiftLinearLayer,), self._linear),
             ((PadShortcut,), self._shortcut), ((nn.BatchNorm1d, nn.BatchNorm2d), self._batch_norm),
@@ -91,15 +106,13 @@ class _Converter:
         return self.draft.finish(outputs, metadata)
 
     def _step(self, node: fx.Node) -> Value:
-        if not self.trace.shape(node):
+        if not self.trace.is_tensor(node):
             return None  # sizes for view and reshape, whose effect is read off the shapes
-        sources = [self.env[argument] for argument in node.all_input_nodes if self.trace.shape(argument)]
-        if node.op == "call_module":
-            module = self.trace.model.get_submodule(str(node.target))
-            if isinstance(module, nn.Flatten):
-                return self._reshape(str(node.target), sources[0], self.trace.shape(node))
-            return self._module(str(node.target), module, sources[0])
-        where = _path(node)
+        where = path_of(node)
+        sources = [self.env[argument] for argument in node.all_input_nodes if self.trace.is_tensor(argument)]
+        if node.op == "call_module" and sources:
+            module = self.trace.model.get_submodule(where)
+            return self._module(where, module, sources[0], self.trace.shape(node))
         if node.op in ("call_function", "call_method") and sources:
             if node.target in ADDITIONS and not node.kwargs:
                 return self._add(where, node)
@@ -108,19 +121,31 @@ class _Converter:
             if node.target in MEANS:
                 return self._mean(where, node, sources[0])
             if node.target in AS_MODULE:
-                module = AS_MODULE[node.target](*node.args[1:], **node.kwargs)
-                return self._module(where, module, sources[0])
+                return self._module(where, self._as_module(where, node), sources[0], self.trace.shape(node))
         target = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
         raise UnsupportedModel(f"{where} ({target}): is not supported; supported are {SUPPORTED}")
 
-    def _module(self, where: str, module: nn.Module, value: Value) -> Value:
-        for types, handler in self.modules:
-            if isinstance(module, types):
-                if isinstance(value, _RawInput) and not isinstance(module, Quantizer):
-                    raise UnsupportedModel(f"{where} ({type(module).__name__}): reads the network's input, which must "
-                                           f"pass a quantizer first; put shifthw.nn.QuantAct or FixedPoint before it")
-                return handler(where, module, value)
-        raise UnsupportedModel(f"{where} ({type(module).__name__}): is not supported; supported are {SUPPORTED}")
+    def _as_module(self, where: str, node: fx.Node) -> nn.Module:
+        args, kwargs = self.trace.arguments(node)
+        try:
+            return AS_MODULE[node.target](*args, **kwargs)
+        except (TypeError, ValueError) as error:
+            raise UnsupportedModel(f"{where}: has arguments without a mapping: {error}") from error
+
+    def _module(self, where: str, module: nn.Module, value: Value, shape: tuple[int, ...]) -> Value:
+        kind, changed = known_type(module), redefined(module)
+        label = f"{where} ({type(module).__name__})"
+        if kind is None:
+            raise UnsupportedModel(f"{label}: is not supported; supported are {SUPPORTED}")
+        if changed:
+            raise UnsupportedModel(f"{label}: redefines {changed} of {kind.__name__}, which the converter would not "
+                                   f"see; use {kind.__name__} itself, and write the change into the network's forward")
+        if isinstance(value, _RawInput) and not issubclass(kind, Quantizer):
+            raise UnsupportedModel(f"{label}: reads the network's input, which must pass a quantizer first; put "
+                                   f"shifthw.nn.QuantAct or FixedPoint before it")
+        if issubclass(kind, nn.Flatten):
+            return self._reshape(where, value, shape)
+        return next(handler for types, handler in self.modules if issubclass(kind, types))(where, module, value)
 
     # -- values --------------------------------------------------------------------------------
     def _activation(self, where: str, value: Value, kind: str) -> Node:
@@ -146,6 +171,11 @@ class _Converter:
             raise UnsupportedModel(f"{where} (QuantAct): is not calibrated; run the model in training mode on some "
                                    f"batches, or give it a scale")
         grid = Grid(module.dtype, float(module.scale), module.lo, module.hi, module.rounding)
+        name = self._quantized(where, grid, value)
+        self.calls.append((where, name))
+        return name
+
+    def _quantized(self, where: str, grid: Grid, value: Value) -> str:
         if isinstance(value, _RawInput):
             return self._input(where, grid)
         if isinstance(value, str) and value not in self.draft.pending:
@@ -222,14 +252,16 @@ class _Converter:
         return self._sum(where, value).clamped(lo, hi)
 
     def _add(self, where: str, node: fx.Node) -> Value:
-        operands = [argument for argument in node.args if isinstance(argument, fx.Node) and self.trace.shape(argument)]
+        operands = [argument for argument in node.args
+                    if isinstance(argument, fx.Node) and self.trace.is_tensor(argument)]
         if len(operands) != 2 or len(node.args) != 2:
             raise UnsupportedModel(f"{where} (add): must add two tensors")
         left, right = (self._sum(where, self.env[operand]) for operand in operands)
         if left.is_clamped or right.is_clamped:
             raise UnsupportedModel(f"{where} (add): an operand is an activation function's result; quantize it first")
-        if left.shape != right.shape:
-            raise UnsupportedModel(f"{where} (add): adds shapes {left.shape} and {right.shape}; they must be equal")
+        shapes = [self.trace.shape(operand) for operand in operands]
+        if left.shape != right.shape or shapes[0] != shapes[1]:
+            raise UnsupportedModel(f"{where} (add): adds shapes {shapes[0]} and {shapes[1]}; they must be equal")
         terms: dict[str, np.ndarray] = {}
         for tensor, factor in zip(left.tensors + right.tensors, left.factors + right.factors, strict=True):
             terms[tensor] = terms[tensor] + factor if tensor in terms else factor
@@ -266,7 +298,8 @@ class _Converter:
         return self._average(where, SumPool2d(size, size), source, size[0] * size[1])
 
     def _mean(self, where: str, node: fx.Node, value: Value) -> Value:
-        axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+        args, kwargs = self.trace.arguments(node)
+        axes = args[0] if args else kwargs.get("dim")
         if not isinstance(axes, tuple | list) or sorted(axis % 4 for axis in axes) != [2, 3]:
             raise UnsupportedModel(f"{where} (mean): must be over dimensions (2, 3), not {axes}")
         return self._global_pool(where, nn.AdaptiveAvgPool2d(1), value)
@@ -310,10 +343,3 @@ class _Converter:
 
 def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
-
-
-def _path(node: fx.Node) -> str:
-    """Path of the module whose forward holds a function call, and the call's name in it."""
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    path = stack[-1][0] if stack else ""
-    return f"{path}.{node.name}" if path else node.name

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -68,16 +69,23 @@ def load(path: str | Path) -> Graph:
     Nothing in the file is executed. Raises BadModelFile for a file that is missing, truncated, not a
     model, of another version, or inconsistent.
     """
-    content = _read(Path(path))
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch remarks on kinds of files and tensors that are refused below
+        return _load(Path(path))
+
+
+def _load(path: Path) -> Graph:
+    content = _read(path)
+    if not isinstance(content, dict) or not _is(content.get("format"), FORMAT):
         raise BadModelFile(f"{path}: is not a shifthw model; write one with shifthw.save(model, path, example_input)")
-    if content.get("version") != VERSION:
-        raise BadModelFile(f"{path}: has format version {content.get('version')!r}, this shifthw reads {VERSION}; "
-                           f"save the model again")
+    version = content.get("version")
+    if not _is(version, VERSION):
+        shown = version if type(version) in (int, str) else f"of type {type(version).__name__}"
+        raise BadModelFile(f"{path}: has format version {shown}, this shifthw reads {VERSION}; save the model again")
     try:
-        arrays = {str(key): tensor.numpy() for key, tensor in content["arrays"].items()}
-        graph = from_document(json.loads(content["graph"]), arrays)
+        graph = from_document(json.loads(content["graph"]), _arrays(content["arrays"]))
         verify(graph)
+        _check_metadata(graph.metadata)
     except ShifthwError as error:
         raise BadModelFile(f"{path}: holds an inconsistent graph: {error}") from error
     except Exception as error:  # a damaged document can fail anywhere in decoding
@@ -86,13 +94,41 @@ def load(path: str | Path) -> Graph:
 
 
 def _read(path: Path) -> Any:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise BadModelFile(f"{path}: cannot be read (not a regular file); give the path of a model file")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
     except OSError as error:
         raise BadModelFile(f"{path}: cannot be read ({error.strerror or _line(error)})") from error
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for damaged and for refused files
-        raise BadModelFile(f"{path}: is damaged, or is a pickle that could run code and was not loaded; write the "
-                           f"file again with shifthw.save(model, path, example_input)") from error
+        raise BadModelFile(f"{path}: is truncated or damaged, or is a pickle that could run code and was not loaded; "
+                           f"copy the file again, or write it with shifthw.save(model, path, example_input)") from error
+
+
+def _is(value: object, expected: str | int) -> bool:
+    """Equality of plain values only: a tensor's would be a tensor."""
+    return type(value) is type(expected) and value == expected
+
+
+def _arrays(tensors: object) -> dict[str, np.ndarray]:
+    if not isinstance(tensors, dict):
+        raise TypeError(f"arrays must be a dict, not {type(tensors).__name__}")
+    for key, tensor in tensors.items():
+        if not isinstance(key, str) or not isinstance(tensor, torch.Tensor):
+            raise TypeError(f"array {key!r:.80} must be a tensor, not {type(tensor).__name__}")
+        if not tensor.is_contiguous():  # one stored number may pose as any count of them
+            raise ValueError(f"array {key!r:.80} must be contiguous")
+    return {key: tensor.numpy() for key, tensor in tensors.items()}
+
+
+def _check_metadata(metadata: dict[str, object]) -> None:
+    classes = metadata.get("classes", [])
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise TypeError("classes must be a list of strings")
+    if not isinstance(metadata.get("card", {}), dict):
+        raise TypeError("card must be an object")
 
 
 def _line(error: Exception) -> str:

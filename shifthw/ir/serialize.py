@@ -20,8 +20,26 @@ def to_document(graph: Graph) -> tuple[Document, Arrays]:
 
 def from_document(document: Document, arrays: Arrays) -> Graph:
     """The inverse of to_document. Raises KeyError, TypeError or ValueError on anything malformed; does not verify."""
-    nodes = tuple(_node(entry, arrays) for entry in document["nodes"])
-    return Graph(str(document["name"]), nodes, tuple(document["outputs"]), dict(document["metadata"]))
+    if not isinstance(document, dict):
+        raise TypeError(f"the graph must be an object, not {document!r:.40}")
+    nodes = tuple(_node(entry, arrays) for entry in _list(document, "nodes", dict))
+    return Graph(_plain(document, "name", str), nodes, _list(document, "outputs", str),
+                 _plain(document, "metadata", dict))
+
+
+def _plain(entry: Document, key: str, *kinds: type) -> Any:
+    """A value of exactly one of the given types: a bool is no int."""
+    value = entry[key]
+    if type(value) not in kinds:
+        raise TypeError(f"{key} must be {' or '.join(kind.__name__ for kind in kinds)}, not {value!r:.40}")
+    return value
+
+
+def _list(entry: Document, key: str, kind: type) -> tuple[Any, ...]:
+    values = _plain(entry, key, list)
+    if any(type(value) is not kind for value in values):
+        raise TypeError(f"{key} must be a list of {kind.__name__}, not {values!r:.40}")
+    return tuple(values)
 
 
 def _node_document(node: Node, arrays: Arrays) -> Document:
@@ -45,13 +63,14 @@ def _node_document(node: Node, arrays: Arrays) -> Document:
 
 
 def _node(entry: Document, arrays: Arrays) -> Node:
-    channels, height, width = entry["shape"]
-    tensor = TensorType((channels, height, width), IntType(entry["bits"], entry["signed"]), float(entry["scale"]))
-    return Node(entry["name"], _op(entry, arrays), tuple(entry["inputs"]), tensor)
+    channels, height, width = _list(entry, "shape", int)
+    dtype = IntType(_plain(entry, "bits", int), _plain(entry, "signed", bool))
+    tensor = TensorType((channels, height, width), dtype, float(_plain(entry, "scale", float, int)))
+    return Node(_plain(entry, "name", str), _op(entry, arrays), _list(entry, "inputs", str), tensor)
 
 
 def _op(entry: Document, arrays: Arrays) -> Op:
-    name = entry["name"]
+    name = _plain(entry, "name", str)
     match entry["op"]:
         case "Input":
             return Input()
@@ -59,14 +78,15 @@ def _op(entry: Document, arrays: Arrays) -> Op:
             return Flatten()
         case "ShiftConv2d":
             weight = ShiftWeight(arrays[f"{name}/sign"], arrays[f"{name}/exponent"])
-            return ShiftConv2d(weight, tuple(entry["stride"]), tuple(entry["padding"]), tuple(entry["dilation"]),
-                               entry["groups"])
+            return ShiftConv2d(weight, _list(entry, "stride", int), _list(entry, "padding", int),
+                               _list(entry, "dilation", int), _plain(entry, "groups", int))
         case "SumPool2d" | "MaxPool2d" as kind:
             pool = SumPool2d if kind == "SumPool2d" else MaxPool2d
-            return pool(tuple(entry["kernel"]), tuple(entry["stride"]), tuple(entry["padding"]))
+            return pool(_list(entry, "kernel", int), _list(entry, "stride", int), _list(entry, "padding", int))
         case "Requantize":
             multiplier = tuple(arrays[f"{name}/multiplier{index}"] for index in range(len(entry["inputs"])))
-            return Requantize(multiplier, arrays[f"{name}/bias"], entry["shift"], entry["lo"], entry["hi"],
-                              Rounding(entry["rounding"]))
+            return Requantize(multiplier, arrays[f"{name}/bias"], _plain(entry, "shift", int),
+                              _plain(entry, "lo", int), _plain(entry, "hi", int),
+                              Rounding(_plain(entry, "rounding", str)))
         case unknown:
-            raise ValueError(f"{name}: unknown operation {unknown!r}")
+            raise ValueError(f"{name}: unknown operation {unknown!r:.40}")

@@ -34,9 +34,13 @@ def verify(graph: Graph) -> None:
     as the operations give them, accumulators that hold every sum and are read by Requantize only,
     activations of 2..32 bits, parameters in their ranges, outputs that are activations.
     """
+    if not _readable(graph.name):
+        raise UnsupportedModel(f"graph: has name {graph.name!r:.80}; must be printable text")
     seen: dict[str, Node] = {}
     for position, node in enumerate(graph.nodes):
-        _require(bool(node.name) and node.name not in seen, node, "has an empty name or one that occurs before")
+        if not _readable(node.name):
+            raise UnsupportedModel(f"{graph.name}: node {position} has name {node.name!r:.80}; must be printable text")
+        _require(node.name not in seen, node, "has a name that occurs before")
         _require(isinstance(node.op, Input) == (position == 0), node, "must be the Input if, and only if, it is first")
         _check_edges(node, seen)
         _check_type(node, tuple(seen[name] for name in node.inputs))
@@ -44,9 +48,13 @@ def verify(graph: Graph) -> None:
     if not graph.nodes or not graph.outputs:
         raise UnsupportedModel(f"{graph.name}: a graph must have nodes and outputs")
     for name in graph.outputs:
-        if name not in seen:
+        if not isinstance(name, str) or name not in seen:
             raise UnsupportedModel(f"{graph.name}: output {name!r} is not a node of the graph")
         _require(not is_accumulator(seen[name]), seen[name], "is an output but not quantized; add a Requantize")
+
+
+def _readable(name: object) -> bool:
+    return isinstance(name, str) and bool(name) and name.isprintable()
 
 
 def _require(ok: bool, node: Node, what: str) -> None:
@@ -59,7 +67,7 @@ def _check_edges(node: Node, seen: dict[str, Node]) -> None:
     counts = ARITY[type(node.op)]
     _require(len(node.inputs) in counts, node, f"has {len(node.inputs)} inputs, must have {counts[-1]}")
     for index, name in enumerate(node.inputs):
-        _require(name in seen, node, f"reads {name!r}, which no earlier node makes")
+        _require(isinstance(name, str) and name in seen, node, f"reads {name!r}, which no earlier node makes")
         if is_accumulator(seen[name]):
             _require(isinstance(node.op, Requantize), node,
                      f"reads the accumulator {name!r}; only a Requantize may")
@@ -71,9 +79,12 @@ def _check_type(node: Node, inputs: tuple[Node, ...]) -> None:
     output = node.output
     _require(len(output.shape) == 3 and all(_whole(size, 1, 1 << 24) for size in output.shape), node,
              f"has output shape {output.shape}; must be three positive sizes")
-    _require(math.isfinite(output.scale) and output.scale > 0, node, f"has scale {output.scale}; must be positive")
+    _require(isinstance(output.scale, float | int) and math.isfinite(output.scale) and output.scale > 0, node,
+             f"has scale {output.scale}; must be positive")
+    bits, signed = output.dtype.bits, output.dtype.signed
+    _require(_whole(bits, 1, 64) and isinstance(signed, bool), node,
+             f"has type (bits={bits!r}, signed={signed!r}); must be an integer and a bool")
     if not is_accumulator(node):
-        bits = output.dtype.bits
         _require(MIN_ACTIVATION_BITS <= bits <= MAX_ACTIVATION_BITS, node,
                  f"has {bits}-bit activations; must be {MIN_ACTIVATION_BITS}..{MAX_ACTIVATION_BITS} bits")
     sources = tuple(source.output for source in inputs)

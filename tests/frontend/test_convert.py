@@ -260,6 +260,10 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], str]] = {
                              "quantizes the network's input a second way"),
     "input as output": (lambda: nn.Sequential(nn.Identity()), "0 .*reads the network's input"),
     "linear on a map": (lambda: after_quantizer(Linear(6, 3)), r"must be 6 features; flatten it first"),
+    "mean over all": (lambda: Net(lambda net, x: net.q(x).mean((1, 2, 3)), q=power()),
+                      r"mean \(mean\): must be over dimensions \(2, 3\), not \(1, 2, 3\)"),
+    "dropout that drops": (lambda: Net(lambda net, x: functional.dropout(net.q(x), 0.5), q=power()),
+                           "dropout: .*pass training=self.training"),
     "wide exponents": (lambda: after_quantizer(Conv(3, 3, 3, weight_bits=8, form="PS")),
                        r"1: its weights use exponents"),
 }

@@ -3,6 +3,9 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +96,7 @@ def test_every_truncation_is_refused(saved: Path) -> None:
     content = saved.read_bytes()
     for length in [0, 1, 4, 100, len(content) // 2, len(content) - 1, *range(0, len(content), 1999)]:
         saved.write_bytes(content[:length])
-        refused(saved, "is damaged")
+        refused(saved, "is truncated or damaged, .*; copy the file again, or write it with")
 
 
 def test_files_that_are_no_models(tmp_path: Path) -> None:
@@ -101,7 +104,7 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     refused(tmp_path, "cannot be read [(]Is a directory")
     text = tmp_path / "text.pt"
     text.write_text("import os")
-    refused(text, "is damaged, or is a pickle")
+    refused(text, "is truncated or damaged, or is a pickle")
     checkpoint = tmp_path / "checkpoint.pt"
     torch.save(nn.Linear(2, 2).state_dict(), checkpoint)
     refused(checkpoint, "is not a shifthw model; write one with shifthw.save")
@@ -123,6 +126,56 @@ def altered(path: Path, **changes: object) -> None:
 def test_other_version(saved: Path) -> None:
     altered(saved, version=2)
     refused(saved, "has format version 2, this shifthw reads 1")
+    for version in (torch.ones(2), True, 1.0, None):
+        altered(saved, version=version)
+        refused(saved, f"has format version of type {type(version).__name__}, this shifthw reads 1")
+    altered(saved, format=torch.ones(2))
+    refused(saved, "is not a shifthw model")
+
+
+@pytest.mark.parametrize(("metadata", "message"), [
+    ([], "metadata must be dict"), ({"classes": "abc"}, "classes must be a list of strings"),
+    ({"classes": [1]}, "classes must be a list of strings"), ({"card": 3}, "card must be an object")])
+def test_damaged_metadata(saved: Path, metadata: object, message: str) -> None:
+    document = json.loads(torch.load(saved, weights_only=True)["graph"])
+    altered(saved, graph=json.dumps(document | {"metadata": metadata}))
+    refused(saved, f"holds a damaged graph .*{message}")
+
+
+class Scripted(nn.Module):
+    """For a TorchScript archive."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def evil_pickle(path: Path, mark: Path) -> None:
+    path.write_bytes(pickle.dumps(Evil(mark)))
+
+
+def torchscript(path: Path, mark: Path) -> None:
+    torch.jit.save(torch.jit.trace(Scripted(), torch.zeros(2)), path)
+
+
+def quantized_tensor(path: Path, mark: Path) -> None:
+    zeros = torch.quantize_per_tensor(torch.zeros(3), 1.0, 0, torch.qint8)
+    torch.save({"format": "shifthw model", "version": 1, "graph": "{}", "arrays": {"a": zeros}}, path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("write", [evil_pickle, torchscript, quantized_tensor])
+def test_refusal_is_the_only_line_on_stderr(write: Callable[[Path, Path], None], tmp_path: Path) -> None:
+    path, mark = tmp_path / "file.pt", tmp_path / "mark"
+    write(path, mark)
+    code = ("import sys, shifthw\n"
+            "from shifthw.errors import BadModelFile\n"
+            "try:\n    shifthw.load(sys.argv[1])\n"
+            "except BadModelFile as error:\n    print(error, file=sys.stderr)\n")
+    done = subprocess.run([sys.executable, "-W", "always", "-c", code, str(path)], capture_output=True, text=True,
+                          check=True)
+    assert done.stderr.startswith(f"{path}: ")
+    assert done.stderr.count("\n") == 1
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize(("changes", "message"), [
@@ -133,9 +186,27 @@ def test_other_version(saved: Path) -> None:
     (dict(nodes=lambda nodes: nodes[0].pop("bits")), "holds a damaged graph [(]KeyError: 'bits'"),
     (dict(nodes=lambda nodes: nodes.reverse()), "holds an inconsistent graph"),
     (dict(nodes=lambda nodes: nodes[0].update(shape=[3, 7, 6])), "holds an inconsistent graph: 1 .*has output shape"),
-    (dict(nodes=lambda nodes: nodes[0].update(shape=[3, "x", 6])), "holds an inconsistent graph: 0 .*three positive"),
+    (dict(nodes=lambda nodes: nodes[0].update(shape=[3, "x", 6])), "damaged graph .*shape must be a list of int"),
+    (dict(nodes=lambda nodes: nodes[0].update(signed="no")), "damaged graph .*signed must be bool, not 'no'"),
+    (dict(nodes=lambda nodes: nodes[0].update(signed=1)), "damaged graph .*signed must be bool, not 1"),
+    (dict(nodes=lambda nodes: nodes[0].update(bits=8.0)), "damaged graph .*bits must be int, not 8.0"),
+    (dict(nodes=lambda nodes: nodes[0].update(bits=True)), "damaged graph .*bits must be int, not True"),
+    (dict(nodes=lambda nodes: nodes[0].update(scale="1")), "damaged graph .*scale must be float or int"),
+    (dict(nodes=lambda nodes: nodes[0].update(scale=float("nan"))), "inconsistent graph: 0 .*has scale nan"),
+    (dict(nodes=lambda nodes: nodes[0].update(name=5)), "damaged graph .*name must be str, not 5"),
+    (dict(nodes=lambda nodes: nodes[0].update(name="a\n\x1b[31m")), "inconsistent graph: small: node 0 has name"),
+    (dict(nodes=lambda nodes: nodes[1].update(stride="11")), "damaged graph .*stride must be list, not '11'"),
+    (dict(nodes=lambda nodes: nodes[1].update(groups=1.0)), "damaged graph .*groups must be int"),
+    (dict(nodes=lambda nodes: nodes[1].update(inputs=[["0"]])), "damaged graph .*inputs must be a list of str"),
+    (dict(nodes=lambda nodes: nodes[1].update(op=["Input"])), "damaged graph .*unknown operation"),
+    (dict(nodes=lambda nodes: nodes.append(7)), "damaged graph .*nodes must be a list of dict"),
+    (dict(graph="[" * 200000), "damaged graph [(]RecursionError"),
+    (dict(graph=torch.zeros(2)), "damaged graph [(]TypeError"),
+    (dict(arrays={5: torch.zeros(2)}), "damaged graph .*array 5"),
+    (dict(arrays={"a": [1]}), "damaged graph .*array 'a' must be a tensor, not list"),
+    (dict(arrays={"a": torch.zeros(1).expand(1 << 20, 1 << 20)}), "damaged graph .*must be contiguous"),
     (dict(nodes=lambda nodes: nodes[2].update(shift=99)), "inconsistent graph: 3 .*has shift 99"),
-    (dict(nodes=lambda nodes: nodes[2].update(shift="9")), "inconsistent graph: 3 .*has shift 9"),
+    (dict(nodes=lambda nodes: nodes[2].update(shift="9")), "damaged graph .*shift must be int, not '9'"),
 ])
 def test_damaged_graphs(saved: Path, changes: dict[str, object], message: str) -> None:
     altered(saved, **changes)

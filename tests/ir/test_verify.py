@@ -20,6 +20,7 @@ from shifthw.ir import (
     ShiftWeight,
     SumPool2d,
     TensorType,
+    interpret,
     verify,
 )
 
@@ -95,6 +96,10 @@ BAD: dict[str, tuple[Callable[[], Graph], str]] = {
     "wide activation": (lambda: changed("input", output=tensor((2, 4, 4), 33, False)), "33-bit activations"),
     "one-bit activation": (lambda: changed("input", output=tensor((2, 4, 4), 1, False)), "1-bit activations"),
     "changed type": (lambda: changed("max", output=tensor((2, 2, 2), 9, False)), "makes u9 of u8"),
+    "signed is no bool": (lambda: changed("input", output=tensor((2, 4, 4), 8, "no")), "signed='no'"),  # type: ignore
+    "graph's name": (lambda: replace(good(), name="a\nb"), "graph: has name 'a.*printable"),
+    "node's name": (lambda: changed("max", name=""), "net: node 3 has name ''; must be printable"),
+    "scale is no number": (lambda: changed("input", output=tensor((2, 4, 4), 8, False, "1")), "scale 1"),  # type: ignore
     "scale": (lambda: changed("input", output=tensor((2, 4, 4), 8, False, math.nan)), "has scale nan"),
     "sign": (lambda: changed("conv", op_weight=weight(sign=2)), "signs other than -1, 0, 1"),
     "exponent": (lambda: changed("conv", op_weight=weight(exponent=16)), "exponents 16..16; must be 0..15"),
@@ -119,6 +124,14 @@ BAD: dict[str, tuple[Callable[[], Graph], str]] = {
 
 def test_good_graph_passes() -> None:
     verify(good())
+
+
+def test_residual_that_adds_nothing_is_legal() -> None:
+    graph = changed("add", op_multiplier=(LONG[:2], LONG[:2] * 0))
+    verify(graph)
+    images = np.arange(2 * 16).reshape(1, 2, 4, 4)
+    alone = changed("add", op_multiplier=(LONG[:2],), inputs=("conv",))
+    assert np.array_equal(interpret(graph, images)["flat"], interpret(alone, images)["flat"])
 
 
 @pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD)
