@@ -5,15 +5,27 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from .errors import ShifthwError
 
 ARRAY = ("images", "pixels", "simd", "pe")
+SEEDS = 2 ** 32
+
+Part = Text | Table
+"""What is printed one below the other."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line, as for every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"shifthw: {_plain(message)}: see `{self.prog} --help`\n")
 
 
 class Stages:
@@ -49,7 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except ShifthwError as error:
-        print(f"shifthw: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"shifthw: {_plain(str(error))}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = _plain(str(error.filename or "the system"))
+        print(f"shifthw: {where}: {error.strerror or type(error).__name__}: use another path, or make this one usable",
+              file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("shifthw: interrupted", file=sys.stderr)
@@ -61,7 +78,7 @@ def _terminate(*_: object) -> NoReturn:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="shifthw", description="Multiplication-free CNNs as FPGA accelerators.")
+    parser = Parser(prog="shifthw", description="Multiplication-free CNNs as FPGA accelerators.")
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
     build = verbs.add_parser("build", help="compile a model for a board")
@@ -80,11 +97,14 @@ def _parser() -> argparse.ArgumentParser:
     sim.add_argument("--images", type=Path, required=True, metavar="X.npy", help="integers of shape (n, c, h, w)")
     sim.add_argument("--labels", type=Path, metavar="Y.npy", help="class numbers of shape (n,): prints the accuracy")
     sim.add_argument("--limit", type=_positive, metavar="N", help="simulate the first N images only")
-    sim.add_argument("--stalls", type=int, metavar="SEED", help="pause all bus channels at random")
+    sim.add_argument("--stalls", type=_seed, metavar="SEED",
+                     help="pause all channels of the memory bus at random; the cocotb host also those of the registers")
     sim.add_argument("--primitives", action="store_true",
                      help="simulate the lanes as synthesis takes them, in LUT and carry primitives (slow)")
     sim.add_argument("--engine", choices=("cocotb", "fast"),
                      help="who plays the host: the cocotb bench, or a C++ program (default: by the length of the run)")
+    sim.add_argument("--cache", type=Path, metavar="FOLDER",
+                     help="where simulators are kept, and run from (default: ~/.cache/shifthw/simulators)")
     sim.set_defaults(run=_sim)
 
     report = verbs.add_parser("report", help="print the report of a build")
@@ -105,16 +125,26 @@ def _array(text: str) -> dict[str, int]:
     pins: dict[str, int] = {}
     for part in text.split(","):
         name, _, value = part.partition("=")
-        if name not in ARRAY or not value.isdigit() or name in pins:
+        if name not in ARRAY or not _is_number(value) or name in pins:
             raise argparse.ArgumentTypeError(f"{part!r} must be one of {', '.join(ARRAY)}, =, and a number; each once")
         pins[name] = int(value)
     return pins
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not _is_number(text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a number, at least 1")
     return int(text)
+
+
+def _seed(text: str) -> int:
+    if not _is_number(text) or int(text) >= SEEDS:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number within 0..{SEEDS - 1}")
+    return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 # Commands import what they need themselves: `shifthw --help` and a mistyped option need not wait for PyTorch.
@@ -124,8 +154,8 @@ def _build(options: argparse.Namespace) -> int:
     with Stages() as progress:
         values = build_folder(options.model, options.board, options.output, goal=options.goal, pins=options.array,
                               clock_mhz=options.clock, progress=progress)
-    _print_report(values)
-    print(f"written to {options.output}")
+    _print(_report_parts(values))
+    print(_plain(f"written to {options.output}"))
     return 0
 
 
@@ -133,22 +163,33 @@ def _sim(options: argparse.Namespace) -> int:
     from .flow import read_images, read_labels, simulate_folder
     from .sim.build import Engine
     images = read_images(options.images, options.limit)
-    labels = read_labels(options.labels, len(images)) if options.labels else None
+    labels = None
+    if options.labels:
+        labels = read_labels(options.labels, len(images), more=options.limit is not None)
     with Stages() as progress:
         values = simulate_folder(options.folder, images, labels, stalls_seed=options.stalls, progress=progress,
-                                 primitives=options.primitives,
+                                 primitives=options.primitives, cache=options.cache,
                                  engine=Engine(options.engine) if options.engine else None)
-    _print_sim(values)
+    _print(_sim_parts(values))
     return 0 if values["bit_exact"] and values["cycles_as_predicted"] else 1
 
 
 def _report(options: argparse.Namespace) -> int:
     from .flow import read_report
     values, sim = read_report(options.folder)
-    _print_report(values)
-    if sim:
-        _print_sim(sim)
+    parts = _parts_of(options.folder / "report.json", _report_parts, values)
+    if sim is not None:
+        parts += _parts_of(options.folder / "sim.json", _sim_parts, sim)
+    _print(parts)
     return 0
+
+
+def _parts_of(path: Path, make: Callable[[dict[str, Any]], list[Part]], values: dict[str, Any]) -> list[Part]:
+    """The file's contents as text, or one line if it does not hold what this tool puts there."""
+    try:
+        return make(values)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        raise ShifthwError(f"{path}: is damaged: remove it, then build or simulate again") from None
 
 
 def _boards(options: argparse.Namespace) -> int:
@@ -157,14 +198,15 @@ def _boards(options: argparse.Namespace) -> int:
     table = _table("board", "part", "clock MHz", *RESOURCES.values(), left=2)
     for name in boards.names():
         board = boards.load(name)
-        table.add_row(f"{name}: {board.title}", board.part, f"{board.clock_mhz:.6g}",
-                      *(f"{getattr(board, resource):,}" for resource in RESOURCES))
-    _console().print(table)
+        _row(table, f"{name}: {board.title}", board.part, f"{board.clock_mhz:.6g}",
+             *(f"{getattr(board, resource):,}" for resource in RESOURCES))
+    _print([table])
     return 0
 
 
 def _zoo(options: argparse.Namespace) -> int:
     from . import zoo
+    from .emit.bundle import check_writable
     if options.name is None:
         if options.output:
             raise ShifthwError("zoo: -o must come with the name of a network: shifthw zoo NAME -o FILE")
@@ -172,26 +214,44 @@ def _zoo(options: argparse.Namespace) -> int:
             print(f"{name:10} {zoo.describe(name)}")
         return 0
     output = options.output or Path(f"{options.name}.pt")
+    description = zoo.describe(options.name)
+    check_writable(output)
     if output.is_dir() or not output.absolute().parent.is_dir():
         raise ShifthwError(f"{output}: must be a file in a folder that exists: choose another with -o")
     zoo.write(options.name, output)
-    print(f"written to {output}: {zoo.describe(options.name)}")
+    print(_plain(f"written to {output}: {description}"))
     return 0
 
 
 # -- what is printed ---------------------------------------------------------------------------
 
-def _console() -> Console:
-    """As wide as the terminal, but never so narrow that the tables break."""
+def _print(parts: list[Part]) -> None:
+    """To a console as wide as the terminal, but never so narrow that the tables break."""
     console = Console()
-    return console if console.width >= 100 else Console(width=120)
+    if console.width < 100:
+        console = Console(width=120)
+    for part in parts:
+        console.print(part)
+
+
+def _plain(text: str) -> str:
+    """One line in which nothing steers the terminal: names come from files of anybody's making."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 
 def _table(*columns: str, left: int = 1) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number < left else "right", no_wrap=True)
+        table.add_column(_line(column), justify="left" if number < left else "right", no_wrap=True)
     return table
+
+
+def _row(table: Table, *cells: str, style: str | None = None) -> None:
+    table.add_row(*(Text(_plain(cell)) for cell in cells), style=style)
+
+
+def _line(text: str) -> Text:
+    return Text(_plain(text))
 
 
 def _short(value: float) -> str:
@@ -199,44 +259,44 @@ def _short(value: float) -> str:
     return f"{value:,.2f}".rstrip("0").rstrip(".")
 
 
-def _print_report(r: dict) -> None:  # type: ignore[type-arg]  # JSON
+def _report_parts(r: dict[str, Any]) -> list[Part]:
     from .report import RESOURCES
     marks, array = r["marks"], r["array"]
-    console = _console()
-    console.print(f"{r['model']} on {r['board_title']}: {' x '.join(f'{array[name]} {name}' for name in ARRAY)} = "
-                  f"{r['lanes']:,} lanes", highlight=False)
     layers = _table("layer", "kind", "shape", "steps", "cycles", "lanes busy", "DRAM bytes", left=2)
     for row in r["layers"]:
-        layers.add_row(row["name"], row["kind"], "x".join(map(str, row["shape"])), f"{row['steps']:,}",
-                       f"{row['cycles']:,}", f"{100 * row['lanes_busy']:.1f} %", f"{row['bytes_moved']:,}")
-    layers.add_row(f"batch of {array['images']} ({marks['steps']})", "", "", f"{r['steps']:,}",
-                   f"{r['cycles_per_batch']:,}", f"{100 * r['lanes_busy']:.1f} %", f"{r['bytes_moved']:,}",
-                   style="bold")
-    console.print(layers)
+        _row(layers, row["name"], row["kind"], "x".join(map(str, row["shape"])), f"{row['steps']:,}",
+             f"{row['cycles']:,}", f"{100 * row['lanes_busy']:.1f} %", f"{row['bytes_moved']:,}")
+    _row(layers, f"batch of {array['images']} ({marks['steps']})", "", "", f"{r['steps']:,}",
+         f"{r['cycles_per_batch']:,}", f"{100 * r['lanes_busy']:.1f} %", f"{r['bytes_moved']:,}", style="bold")
     resources = _table(f"resources ({marks['resources']})", "used", "of", "share")
     for name, title in RESOURCES.items():
         used, total = r["resources"][name]["used"], r["resources"][name]["total"]
-        resources.add_row(title, f"{used:,.0f}", f"{total:,}", f"{100 * used / total:.1f} %")
-    console.print(resources)
-    console.print(f"cycles per image: {_short(r['cycles_per_image'])} ({marks['cycles_per_image']})", highlight=False)
-    console.print(f"clock: {r['clock_mhz']:.6g} MHz ({marks['clock_mhz']})", highlight=False)
-    console.print(f"frames/s: {r['frames_per_second']:,.0f} ({marks['frames_per_second']}), "
-                  f"{r['latency_ms']:.3g} ms per batch ({marks['latency_ms']})", highlight=False)
+        _row(resources, title, f"{used:,.0f}", f"{total:,}", f"{100 * used / total:.1f} %")
+    return [
+        _line(f"{r['model']} on {r['board_title']}: {' x '.join(f'{array[name]} {name}' for name in ARRAY)} = "
+              f"{r['lanes']:,} lanes"),
+        layers, resources,
+        _line(f"cycles per image: {_short(r['cycles_per_image'])} ({marks['cycles_per_image']})"),
+        _line(f"clock: {r['clock_mhz']:.6g} MHz ({marks['clock_mhz']})"),
+        _line(f"frames/s: {r['frames_per_second']:,.0f} ({marks['frames_per_second']}), "
+              f"{r['latency_ms']:.3g} ms per batch ({marks['latency_ms']})")]
 
 
-def _print_sim(s: dict) -> None:  # type: ignore[type-arg]  # JSON
-    console = _console()
+def _sim_parts(s: dict[str, Any]) -> list[Part]:
     stalls = "" if s["stalls_seed"] is None else f", random stalls from seed {s['stalls_seed']}"
-    console.print(f"simulated: {s['images']} images ({s['engine']} host{stalls})", highlight=False)
-    console.print(f"bit-exact: {'yes' if s['bit_exact'] else 'no'}", highlight=False)
+    parts: list[Part] = [_line(f"simulated: {s['images']} images ({s['engine']} host{stalls})"),
+                         _line(f"bit-exact: {'yes' if s['bit_exact'] else 'no'}")]
     if mismatch := s["first_mismatch"]:
-        console.print(f"first mismatch: {mismatch['layer']}, image {mismatch['image']}, index {mismatch['index']}: "
-                      f"expected {mismatch['expected']}, actual {mismatch['actual']}", highlight=False)
+        parts.append(_line(f"first mismatch: {mismatch['layer']}, image {mismatch['image']}, "
+                           f"index {mismatch['index']}: expected {mismatch['expected']}, "
+                           f"actual {mismatch['actual']}"))
     as_predicted = "as predicted" if s["cycles_as_predicted"] else f"NOT as predicted: {s['cycles_predicted']:,}"
-    console.print(f"cycles per image: {_short(s['cycles_per_image'])} ({s['cycles'] - s['stall_cycles']:,} in all, "
-                  f"{as_predicted}; {s['stall_cycles']:,} more waiting for the memory)", highlight=False)
+    parts.append(_line(f"cycles per image: {_short(s['cycles_per_image'])} "
+                       f"({s['cycles'] - s['stall_cycles']:,} in all, {as_predicted}; "
+                       f"{s['stall_cycles']:,} more waiting for the memory)"))
     if s["accuracy"] is not None:
-        console.print(f"accuracy: {100 * s['accuracy']:.2f} %", highlight=False)
+        parts.append(_line(f"accuracy: {100 * s['accuracy']:.2f} %"))
+    return parts
 
 
 if __name__ == "__main__":

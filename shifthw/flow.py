@@ -3,17 +3,18 @@
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from . import __version__, load
 from . import boards as board_files
 from .boards import Board
-from .emit.bundle import check_replaceable, read_build, to_json, write_build
+from .emit.bundle import RESULT, BadBuild, check_replaceable, check_writable, read_build, to_json, write_build
 from .emit.project import project_files
 from .emit.verilog import TOP, engine_files, primitive_files
 from .errors import BadImages, ShifthwError
@@ -23,7 +24,9 @@ from .lower.resources import Resources
 from .program import Program
 from .report import RESOURCES, Target, report, report_page
 from .sim.build import Engine, build_simulator
+from .sim.cache import forget_old, user_cache
 from .sim.compare import Mismatch, first_mismatch
+from .sim.harmless import check_harmless
 from .sim.run import SimResult, simulate
 
 COCOTB_CYCLES = 300_000
@@ -31,6 +34,11 @@ COCOTB_CYCLES = 300_000
 
 PRIMITIVES = "rtl/primitives"
 """Where in a build folder the bodies for synthesis lie that replace files of rtl/ of the same name."""
+
+NEEDED = ("model.pt", "program.bin", "program.json", "report.json", f"rtl/{TOP}.v")
+"""What every build folder has, whatever the network."""
+
+NUMPY_MAGIC = b"\x93NUMPY"
 
 Progress = Callable[[str, float | None], None]
 """Called with what is being done, and how far it is (0..1, None: unknown)."""
@@ -112,30 +120,66 @@ def build_folder(
 
 def simulate_folder(
     folder: Path, images: np.ndarray, labels: np.ndarray | None = None, *, stalls_seed: int | None = None,
-    engine: Engine | None = None, primitives: bool = False, progress: Progress = no_progress,
+    engine: Engine | None = None, primitives: bool = False, cache: Path | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, object]:
     """`shifthw sim`: runs the folder's Verilog on integer images [n, c, h, w], compares every output integer with
     the golden model, and leaves the result, the contents of sim.json, beside the build.
 
-    primitives: simulate the bodies that synthesis takes instead of the plain ones; equal, and far slower."""
-    read_build(folder)
-    graph, program = load(folder / "model.pt"), Program.load(folder)
+    labels: a class number per image, for the accuracy; BadImages if the network has no such classes.
+    primitives: simulate the bodies that synthesis takes instead of the plain ones; equal, and far slower.
+    cache: where simulators are kept, which are run unseen; by default a folder that only this user can write."""
+    manifest = read_build(folder, NEEDED)
+    _check_result_place(folder)
+    graph, program = load(folder / "model.pt"), _program(folder)
+    _check_labels(labels, program.result_shape)
     cycles = program.cycles(program.batches(len(images)))
     engine = engine or (Engine.COCOTB if cycles <= COCOTB_CYCLES else Engine.FAST)
+    verilog = _verilog(folder, manifest, primitives)
+    check_harmless(verilog)
     progress("golden model", None)
     expected = interpret(graph, images)[graph.outputs[0]]
-    sources = sorted((folder / "rtl").glob("*.v")) + sorted((folder / PRIMITIVES).glob("*.v")) * primitives
-    verilog = {path.name: path.read_text() for path in sources}
-    executable = build_simulator(verilog, top=TOP, engine=engine, cache=folder / "simulator",
+    executable = build_simulator(verilog, top=TOP, engine=engine, cache=cache or user_cache(),
                                  progress=lambda done, of: progress("building the simulator", done / of))
+    if cache is None:
+        forget_old(user_cache())
     batches = program.batches(len(images))
     result = simulate(executable, engine, program, images, stalls_seed=stalls_seed,
                       progress=lambda done: progress(f"simulating {batches} batches", done / batches))
     mismatch = first_mismatch(graph, program, images, expected, result.outputs)
     values = _sim_values(program, result, mismatch, engine, len(images)) | {
         "stalls_seed": stalls_seed, "primitives": primitives, "accuracy": _accuracy(result.outputs, labels)}
-    _replace(folder / "sim.json", to_json(values), folder / "simulator" / f"sim.json.{os.getpid()}")
+    _replace(folder / RESULT, to_json(values))
     return values
+
+
+def _check_result_place(folder: Path) -> None:
+    """Before hours of simulation, not after."""
+    if (folder / RESULT).is_dir():
+        raise BadBuild(f"{folder}: {RESULT} must be a file, it is a folder: remove it")
+    check_writable(folder / RESULT)
+
+
+def _program(folder: Path) -> Program:
+    try:
+        return Program.load(folder)
+    except ShifthwError:
+        raise
+    except Exception as error:              # a program.json of somebody else's making can fail anywhere
+        raise BadBuild(f"{folder}: program.json is damaged ({type(error).__name__}): build again") from None
+
+
+def _verilog(folder: Path, manifest: dict[str, object], primitives: bool) -> dict[str, str]:
+    """Name -> text of the Verilog that the manifest lists, bodies in primitives over the plain ones if wanted."""
+    files = manifest["files"]
+    assert isinstance(files, dict)          # read_build saw to it
+    paths = [PurePosixPath(path) for path in sorted(files)]
+    parents = ("rtl", PRIMITIVES) if primitives else ("rtl",)
+    try:
+        return {path.name: (folder / path).read_text() for parent in parents for path in paths
+                if path.suffix == ".v" and str(path.parent) == parent}
+    except UnicodeDecodeError:
+        raise BadBuild(f"{folder}: the files in rtl must be text: build again") from None
 
 
 def _sim_values(
@@ -162,49 +206,78 @@ def _sim_values(
 
 def read_images(path: Path, limit: int | None = None) -> np.ndarray:
     """The first `limit` images of a .npy file; BadImages if it is none. Shape and range are checked where used."""
-    images = _read_array(path)
+    images = _read_array(path, limit)
     if images.ndim != 4:
         raise BadImages(f"{path}: images must have the shape (n, c, h, w), not {images.shape}")
-    return images[:limit]
+    return images
 
 
-def read_labels(path: Path, images: int) -> np.ndarray:
-    """The labels of the first `images` images; BadImages unless they are integers, one per image."""
-    labels = _read_array(path)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) < images:
-        raise BadImages(f"{path}: labels must be integers of shape (n,) with n at least {images}, "
-                        f"not {labels.dtype} of shape {labels.shape}")
-    return labels[:images]
+def read_labels(path: Path, images: int, *, more: bool = False) -> np.ndarray:
+    """The labels of the first `images` images; BadImages unless they are integers, one per image.
+
+    more: the file may hold labels of further images, which are left out."""
+    labels = _read_array(path, images if more else images + 1)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != images:
+        found = "more" if labels.ndim == 1 and len(labels) > images else f"{labels.dtype} of shape {labels.shape}"
+        raise BadImages(f"{path}: labels must be integers of shape (n,) with n = {images}, as many as images, "
+                        f"not {found}")
+    return labels
 
 
 def read_report(folder: Path) -> tuple[dict[str, object], dict[str, object] | None]:
-    """report.json of a build folder, and sim.json if it was simulated."""
-    read_build(folder)
-    sim = folder / "sim.json"
-    return json.loads((folder / "report.json").read_bytes()), json.loads(sim.read_bytes()) if sim.exists() else None
+    """report.json of a build folder, and sim.json if it was simulated; BadBuild if one is not JSON."""
+    read_build(folder, NEEDED)
+    sim = folder / RESULT
+    return _read_json(folder / "report.json"), _read_json(sim) if sim.exists() else None
 
 
-def _read_array(path: Path) -> np.ndarray:
+def _read_json(path: Path) -> dict[str, object]:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise BadBuild(f"{path}: is damaged: remove it, then build or simulate again")
+    return values
+
+
+def _read_array(path: Path, limit: int | None) -> np.ndarray:
+    """The first `limit` entries, in this machine's byte order; a header that promises more than the file is noticed
+    before memory is taken."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(NUMPY_MAGIC)) != NUMPY_MAGIC:
+                raise ValueError("it does not begin like one")
+        with warnings.catch_warnings(action="ignore"):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = array[:limit] if array.ndim else array
+        return np.array(array, array.dtype.newbyteorder("="))
+    except Exception as error:              # numpy's reader raises a dozen types
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0] or type(error).__name__
         raise BadImages(f"{path}: must be a .npy file ({reason}): write it with numpy.save") from None
-    if not isinstance(array, np.ndarray):
-        raise BadImages(f"{path}: must be a .npy file with one array, not an archive: write it with numpy.save")
-    return array
+
+
+def _check_labels(labels: np.ndarray | None, shape: tuple[int, ...]) -> None:
+    """BadImages unless a network whose result has this shape (c, h, w) can give those labels."""
+    if labels is None:
+        return
+    if tuple(shape[1:]) != (1, 1):
+        raise BadImages(f"labels: the network must give one number per class, not maps of {tuple(shape)}: "
+                        "leave --labels out")
+    if len(labels) and (labels.min() < 0 or labels.max() >= shape[0]):
+        raise BadImages(f"labels: hold {labels.min()}..{labels.max()}, must be classes of the network, "
+                        f"within 0..{shape[0] - 1}")
 
 
 def _accuracy(outputs: np.ndarray, labels: np.ndarray | None) -> float | None:
     """Share of images whose greatest output has the label's number."""
-    if labels is None:
-        return None
-    if outputs.shape[2:] != (1, 1):
-        raise ShifthwError(f"labels: the network must give one number per class, not maps of {outputs.shape[1:]}: "
-                           "leave --labels out")
-    return float(np.mean(outputs[:, :, 0, 0].argmax(axis=1) == labels))
+    return None if labels is None else float(np.mean(outputs[:, :, 0, 0].argmax(axis=1) == labels))
 
 
-def _replace(path: Path, data: bytes, scratch: Path) -> None:
-    scratch.write_bytes(data)
-    scratch.replace(path)
+def _replace(path: Path, data: bytes) -> None:
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(data)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """From Verilog to a simulator: an executable that runs jobs, cached by the hash of all that goes into it."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -43,7 +44,7 @@ def build_simulator(
     """The simulator of the Verilog `files` (name -> text) as an executable below `cache`.
 
     Models of the device primitives are added as needed. Built at most once per content: a second call returns at
-    once. ToolMissing if a program is absent.
+    once. What lies in `cache` is run unseen: it must be the user's own. ToolMissing if a program is absent.
     """
     toolchain = find_toolchain()
     if engine is Engine.COCOTB:
@@ -54,6 +55,7 @@ def build_simulator(
     folder = cache / f"{engine.value}-{_key(sources, command)}"
     executable = folder / "simulator"
     if executable.exists():
+        os.utime(folder)                    # for those who forget what was not used for long
         return executable
     cache.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=cache, prefix="building-"))
@@ -62,8 +64,9 @@ def build_simulator(
         (scratch / "objects" / "simulator").rename(scratch / "simulator")
         shutil.rmtree(scratch / "objects")
         scratch.rename(folder)
-    except FileExistsError:
-        pass                                # somebody else was faster: same key, same simulator
+    except OSError:
+        if not executable.exists():         # else somebody was faster: same key, same simulator
+            raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return executable

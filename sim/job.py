@@ -27,7 +27,8 @@ class Job:
     program, inputs   bytes as they lie in the host's memory
     output_bytes      size of the output buffer
     config            expected contents of the CONFIG register
-    stalls_seed       None: a memory that is always ready; else random pauses on all channels
+    stalls_seed       None: a memory that is always ready; else random pauses on all channels of the memory bus, and
+                      from the cocotb bench on those of the registers
     max_cycles        clock cycles after which the run is given up
     """
 

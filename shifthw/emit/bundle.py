@@ -1,7 +1,8 @@
 """The output folder of a build: all of it or nothing, the same bytes for the same input, checked when read.
 
 A build is one mapping path -> bytes. `manifest.json` beside those files holds their SHA-256 and marks the folder
-as ours; a folder without it, or with anything else inside, is never touched.
+as ours; a folder without it, or with anything else inside, is never touched. The hashes tell damage, not origin:
+anybody can write a manifest, so that what is read here is checked like any other input.
 """
 
 import glob
@@ -10,15 +11,18 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 from ..errors import OutputInTheWay, ShifthwError
+from .exchange import exchange
 
 FORMAT = "shifthw-build-1"
 MANIFEST = "manifest.json"
-DERIVED = ("sim.json", "simulator")
+RESULT = "sim.json"
 """What `shifthw sim` adds to a build; replaced together with it."""
+CLOSED = "rtl"
+"""Where a build holds nothing but what its manifest lists: a file more would be a part of the design."""
 
 
 class BadBuild(ShifthwError):
@@ -35,40 +39,78 @@ def write_build(folder: Path, files: Mapping[str, bytes], about: Mapping[str, ob
 
     Other processes see the old folder or the complete new one; a folder that already is this build stays as it
     is. OutputInTheWay, and nothing changed, if there is something at `folder` that this tool did not write.
+    Where the system cannot exchange two folders (not Linux, or a file system of its own kind), a process that looks
+    at the wrong moment sees none; killed then, the next build puts the old one back.
     """
     check_replaceable(folder)
     manifest = {**about, "format": FORMAT, "files": {path: _digest(files[path]) for path in sorted(files)}}
     everything = {**files, MANIFEST: to_json(manifest)}
     if _holds(folder, everything):
         return
-    folder = folder.absolute()
+    folder = _absolute(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.{os.getpid()}-"))
     try:
         new = scratch / "new"
         _write_tree(new, everything)
-        _exchange(folder, new, scratch / "old")
+        exchange(folder, new, scratch / "old")
+        _sync_folder(folder.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def read_build(folder: Path) -> dict[str, object]:
-    """The manifest of a build whose files are all there and unchanged; BadBuild names the first that is not."""
+def read_build(folder: Path, needed: Collection[str] = ()) -> dict[str, object]:
+    """The manifest of a build whose files are all there and unchanged, those `needed` among them, with nothing else
+    in rtl/; BadBuild names the first that is not so."""
     manifest = _manifest(folder)
     if manifest is None:
-        raise BadBuild(f"{folder}: must be a folder that `shifthw build` wrote, it has no {MANIFEST}: build first")
-    for path, digest in _digests(manifest).items():
+        raise BadBuild(f"{folder}: must be a folder that `shifthw build` wrote, it has no {MANIFEST} of one: "
+                       "build first")
+    digests = _digests(folder, manifest)
+    if absent := sorted(set(needed) - set(digests)):
+        raise BadBuild(f"{folder}: {MANIFEST} must list {absent[0]}: build again into another folder")
+    for path, digest in digests.items():
         file = folder / path
         if not file.is_file():
             raise BadBuild(f"{folder}: {path} is missing: build again")
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise BadBuild(f"{folder}: {path} must be inside the folder, not a link: build again")
         if _digest(file.read_bytes()) != digest:
             raise BadBuild(f"{folder}: {path} was changed since the build: build again into another folder")
+    if guests := _guests(folder, digests, folder / CLOSED):
+        raise BadBuild(f"{folder}: {guests[0]} is not from the build: move it")
     return manifest
 
 
 def check_replaceable(folder: Path) -> None:
-    """OutputInTheWay unless `folder` is absent, empty, or a build with nothing of the user's inside."""
+    """OutputInTheWay unless a build can be written to `folder`, which is absent, empty, or a build with nothing of
+    the user's inside."""
+    try:
+        check_writable(folder)
+        _check_ours(folder)
+    except OSError as error:
+        raise OutputInTheWay(f"{folder}: cannot be used ({error.strerror}): choose another folder with -o") from None
+
+
+def check_writable(path: Path) -> None:
+    """OutputInTheWay unless something can be made at `path`, or at the first parent of it that is absent.
+
+    Tried by making a folder beside it: permissions alone do not tell.
+    """
+    path, longest = _absolute(path), ""
+    try:
+        while True:
+            path, longest = path.parent, max(longest, path.name, key=lambda name: len(os.fsencode(name)))
+            if path.exists():
+                break
+        Path(tempfile.mkdtemp(dir=path, prefix=f".{longest}.{os.getpid()}-")).rmdir()
+    except OSError as error:
+        where = str(path) if len(str(path)) < 200 else "the path"
+        raise OutputInTheWay(f"{where}: cannot hold the output ({error.strerror}): choose another with -o") from None
+
+
+def _check_ours(folder: Path) -> None:
     if not folder.exists() and not folder.is_symlink():
         return
     if not folder.is_dir() or folder.is_symlink():
@@ -79,13 +121,30 @@ def check_replaceable(folder: Path) -> None:
     if manifest is None:
         raise OutputInTheWay(f"{folder}: must be absent, empty or an earlier build, it holds something else: "
                              "choose another folder with -o")
-    digests = _digests(manifest)
-    for file in sorted(path for path in folder.rglob("*") if not path.is_dir()):
-        path = PurePosixPath(file.relative_to(folder)).as_posix()
-        ours = path == MANIFEST or path.split("/")[0] in DERIVED
-        if not ours and (path not in digests or _digest(file.read_bytes()) != digests[path]):
-            raise OutputInTheWay(f"{folder}: {path} is not from the earlier build: move it, "
-                                 "or choose another folder with -o")
+    digests = _digests(folder, manifest)
+    edits = [path for path, digest in digests.items()
+             if (folder / path).is_file() and _digest((folder / path).read_bytes()) != digest]
+    if others := [*_guests(folder, digests, folder), *edits]:
+        raise OutputInTheWay(f"{folder}: {others[0]} is not from the earlier build: move it, "
+                             "or choose another folder with -o")
+
+
+def _guests(folder: Path, digests: Collection[str], inside: Path) -> list[str]:
+    """What lies below `inside` in a build `folder`, and is no file of the build nor a folder of such: sorted paths."""
+    folders = {str(parent) for path in digests for parent in PurePosixPath(path).parents}
+    guests = []
+    for path in inside.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        plain_folder = path.is_dir() and not path.is_symlink()
+        derived = name in (MANIFEST, RESULT) or name.startswith(f".{RESULT}.")
+        if name not in folders if plain_folder else path.is_symlink() or not derived and name not in digests:
+            guests.append(name)
+    return sorted(guests)
+
+
+def _absolute(folder: Path) -> Path:
+    """With a last part that is a name, which "." and ".." are not."""
+    return folder.resolve() if ".." in folder.parts else folder.absolute()
 
 
 def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:
@@ -95,15 +154,23 @@ def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:
 def _manifest(folder: Path) -> dict[str, object] | None:
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     ours = isinstance(manifest, dict) and manifest.get("format") == FORMAT and isinstance(manifest.get("files"), dict)
     return manifest if ours else None
 
 
-def _digests(manifest: dict[str, object]) -> dict[str, str]:
+def _digests(folder: Path, manifest: dict[str, object]) -> dict[str, str]:
     files = manifest["files"]
     assert isinstance(files, dict)          # _manifest saw to it
+    for path, digest in files.items():
+        pure = PurePosixPath(path)
+        if pure.is_absolute() or ".." in pure.parts or pure.as_posix() != path or path == "." or "\0" in path:
+            raise BadBuild(f"{folder}: {MANIFEST} must list paths inside the folder, not {path!r}: "
+                           "build again into another folder")
+        if not isinstance(digest, str):
+            raise BadBuild(f"{folder}: {MANIFEST} must hold a SHA-256 of {path}, not {digest!r}: "
+                           "build again into another folder")
     return files
 
 
@@ -122,20 +189,6 @@ def _write_tree(folder: Path, files: Mapping[str, bytes]) -> None:
             os.fsync(out.fileno())
     for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         _sync_folder(inner)
-
-
-def _exchange(folder: Path, new: Path, old: Path) -> None:
-    """Puts `new` in the place of `folder`; the old one comes back if that fails or is interrupted."""
-    had_old = folder.exists()
-    if had_old:
-        folder.rename(old)
-    try:
-        new.rename(folder)
-    except BaseException:
-        if had_old:
-            old.rename(folder)
-        raise
-    _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

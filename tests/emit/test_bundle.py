@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shifthw.emit import bundle
-from shifthw.emit.bundle import BadBuild, read_build, write_build
+from shifthw.emit.bundle import BadBuild, check_replaceable, read_build, write_build
 from shifthw.errors import OutputInTheWay
 
 FILES = {"rtl/top.v": b"module top; endmodule\n", "program.bin": bytes(range(256)), "vivado/settings.tcl": b"set a 1\n"}
@@ -36,8 +36,7 @@ def test_a_new_build_replaces_the_old_one_and_what_was_derived_from_it(tmp_path:
     folder = tmp_path / "build"
     write_build(folder, FILES, {})
     (folder / "sim.json").write_text("{}")
-    (folder / "simulator" / "fast").mkdir(parents=True)
-    (folder / "simulator" / "fast" / "simulator").write_text("binary")
+    (folder / ".sim.json.123").write_text("of a killed simulation")
     write_build(folder, OTHER, {})
     assert sorted(tree(folder)) == ["manifest.json", "rtl/other.v"]
 
@@ -97,8 +96,25 @@ def spoil_with_a_link(folder: Path) -> None:
     folder.symlink_to(target)
 
 
+def spoil_with_a_link_inside(folder: Path) -> None:
+    write_build(folder, OTHER, {})
+    (folder / "link").symlink_to(folder.parent)
+
+
+def spoil_with_an_empty_folder(folder: Path) -> None:
+    write_build(folder, OTHER, {})
+    (folder / "rtl" / "mine").mkdir()
+
+
+def spoil_with_a_simulator(folder: Path) -> None:
+    write_build(folder, OTHER, {})
+    (folder / "simulator").mkdir()
+    (folder / "simulator" / "data").write_text("precious")
+
+
 SPOILERS = [spoil_with_a_file, spoil_with_a_foreign_folder, spoil_with_a_foreign_manifest, spoil_with_a_guest,
-            spoil_with_an_edit, spoil_with_a_link]
+            spoil_with_an_edit, spoil_with_a_link, spoil_with_a_link_inside, spoil_with_an_empty_folder,
+            spoil_with_a_simulator]
 
 
 @pytest.mark.parametrize("spoil", SPOILERS, ids=lambda spoil: spoil.__name__)
@@ -110,7 +126,7 @@ def test_what_is_not_ours_stays(tmp_path: Path, spoil: object) -> None:
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("step", ["_write_tree", "_exchange", "_sync_folder"])
+@pytest.mark.parametrize("step", ["_write_tree", "exchange", "_sync_folder"])
 @pytest.mark.parametrize("had_old", [False, True])
 def test_a_failure_leaves_the_old_build_or_nothing(
     tmp_path: Path, step: str, had_old: bool, monkeypatch: pytest.MonkeyPatch
@@ -171,9 +187,67 @@ def test_a_kill_leaves_one_whole_build_or_nothing(tmp_path: Path, syncs: int, ha
     (lambda folder: (folder / "rtl/top.v").unlink(), "rtl/top.v is missing"),
     (lambda folder: (folder / "manifest.json").unlink(), "build first"),
     (lambda folder: (folder / "manifest.json").write_text("{"), "build first"),
+    (lambda folder: (folder / "manifest.json").write_text("[" * 100_000), "build first"),
+    (lambda folder: (folder / "manifest.json").write_bytes(b"\xff\xfe"), "build first"),
+    (lambda folder: (folder / "rtl/evil.v").write_text("module evil; endmodule\n"), "rtl/evil.v is not from the build"),
+    (lambda folder: (folder / "rtl/more").mkdir(), "rtl/more is not from the build"),
+    (lambda folder: (folder / "rtl/top.v").rename(folder / "elsewhere.v"), "rtl/top.v is missing"),
 ])
 def test_a_damaged_build_is_named(tmp_path: Path, damage: object, message: str) -> None:
     write_build(tmp_path / "build", FILES, {})
     damage(tmp_path / "build")
     with pytest.raises(BadBuild, match=message):
         read_build(tmp_path / "build")
+
+
+@pytest.mark.parametrize("path", ["../other", "/etc/hostname", "rtl/../../other", "rtl//top.v", ".", "", "a\0b"])
+@pytest.mark.parametrize("use", [read_build, check_replaceable])
+def test_a_manifest_that_leaves_the_folder_is_refused(tmp_path: Path, path: str, use: object) -> None:
+    (tmp_path / "other").write_text("outside")
+    write_build(tmp_path / "build", FILES, {})
+    list_in_manifest(tmp_path / "build", path, "0" * 64)
+    with pytest.raises(BadBuild, match="paths inside the folder"):
+        use(tmp_path / "build")
+
+
+def test_a_digest_must_be_text(tmp_path: Path) -> None:
+    write_build(tmp_path / "build", FILES, {})
+    list_in_manifest(tmp_path / "build", "program.bin", 5)
+    with pytest.raises(BadBuild, match="SHA-256 of program.bin, not 5"):
+        read_build(tmp_path / "build")
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    write_build(tmp_path / "build", FILES, {})
+    (tmp_path / "build" / "rtl").rename(tmp_path / "rtl")
+    (tmp_path / "build" / "rtl").symlink_to(tmp_path / "rtl")
+    with pytest.raises(BadBuild, match="rtl/top.v must be inside the folder"):
+        read_build(tmp_path / "build")
+
+
+def test_what_is_needed_must_be_listed(tmp_path: Path) -> None:
+    write_build(tmp_path / "build", FILES, {})
+    read_build(tmp_path / "build", ("program.bin",))
+    with pytest.raises(BadBuild, match="must list model.pt"):
+        read_build(tmp_path / "build", ("program.bin", "model.pt"))
+
+
+def list_in_manifest(folder: Path, path: str, digest: object) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][path] = digest
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("place", ["file/build", "file/a/build", "x" * 300, "x" * 250, "/".join(["x" * 200] * 25),
+                                   "new/" + "x" * 300 + "/build", "/proc/build"])
+def test_a_place_that_cannot_hold_a_build_is_named_at_once(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputInTheWay, match="choose another"):
+        check_replaceable(tmp_path / place)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_dots_in_the_path_mean_the_folder_they_lead_to(tmp_path: Path) -> None:
+    (tmp_path / "beside").mkdir()
+    write_build(tmp_path / "beside" / ".." / "build", FILES, {})
+    read_build(tmp_path / "build")
