@@ -78,6 +78,9 @@ def trace(model: nn.Module, example_input: torch.Tensor) -> Trace:
     """
     name = type(model).__name__
     refuse_hidden_code(model)
+    if not example_input.numel():
+        raise UnsupportedModel(f"{name}: the example input of shape {list(example_input.shape)} is empty; give real "
+                               f"images")
     model = attempt(lambda: copy.deepcopy(model).cpu().eval(), f"{name}: cannot be copied")
     graph = attempt(lambda: _Tracer().trace(model),
                     f"{name}: its forward cannot be traced; it must not branch on values of tensors")

@@ -211,3 +211,8 @@ def test_what_cannot_be_copied() -> None:
     model.cache = model.conv1.weight * 2
     with pytest.raises(UnsupportedModel, match="Net: cannot be copied"):
         convert(model.double(), images())
+
+
+def test_empty_example() -> None:
+    with pytest.raises(UnsupportedModel, match=r"Net: the example input of shape \[0, 3, 6, 6\] is empty"):
+        convert(Net().double(), images()[:0])
