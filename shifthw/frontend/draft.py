@@ -51,8 +51,10 @@ class Grid:
         """The step that the quantizer rounds a real value to."""
         if math.isinf(value):
             return self.hi if value > 0 else self.lo
-        half = 0.5 if self.rounding is Rounding.HALF_UP else 0.0
-        return min(max(math.floor(value / self.scale + half), self.lo), self.hi)
+        steps = value / self.scale
+        nearest = round(steps) if self.rounding is Rounding.HALF_EVEN else \
+            math.floor(steps + (0.5 if self.rounding is Rounding.HALF_UP else 0.0))
+        return min(max(nearest, self.lo), self.hi)
 
 
 @dataclass(eq=False)

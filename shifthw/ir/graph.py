@@ -13,10 +13,14 @@ from .types import ShiftWeight, TensorType
 
 
 class Rounding(Enum):
-    """How Requantize drops the fraction: toward minus infinity, or to nearest with halves up."""
+    """How Requantize drops the fraction: toward minus infinity, or to nearest with halves up or to the even number.
+
+    TRN, RND and RND_CONV of ap_fixed; torch.round and numpy.round are HALF_EVEN.
+    """
 
     FLOOR = "floor"
     HALF_UP = "half_up"
+    HALF_EVEN = "half_even"
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,11 @@ class MaxPool2d:
 
 @dataclass(frozen=True, eq=False)
 class Requantize:
-    """y[c] = clamp((sum_k multiplier[k][c] * in_k[c] + bias[c] + half) >> shift, lo, hi).
+    """y[c] = clamp(t >> shift, lo, hi) of t = sum_k multiplier[k][c] * in_k[c] + bias[c] + half.
 
-    half = 2**(shift-1) for Rounding.HALF_UP with shift > 0, else 0; `>>` rounds toward minus infinity.
+    half = 2**(shift-1) with shift > 0 unless rounding is Rounding.FLOOR, else 0; `>>` rounds toward minus infinity.
+    Rounding.HALF_EVEN clears bit 0 of t >> shift where shift > 0 and the low `shift` bits of t are all 0: at a tie.
+    That is round_half_even((sum_k multiplier[k][c] * in_k[c] + bias[c]) / 2**shift), clamped.
     One input: accumulator (or activation) to activation. Two inputs of one shape: residual add,
     summed before the one rounding.
 
@@ -75,6 +81,11 @@ class Requantize:
     lo: int
     hi: int
     rounding: Rounding = Rounding.HALF_UP
+
+    @property
+    def half(self) -> int:
+        """Half a step of the output, which goes into the sum before the shift."""
+        return 1 << (self.shift - 1) if self.shift and self.rounding is not Rounding.FLOOR else 0
 
 
 @dataclass(frozen=True)

@@ -128,32 +128,33 @@ def _matrix_product(op: ShiftConv2d | SumPool2d, weight: torch.Tensor, x: torch.
 
 
 def _requantize(op: Requantize, inputs: list[torch.Tensor], types: list[TensorType]) -> torch.Tensor:
-    half = 1 << (op.shift - 1) if op.rounding is Rounding.HALF_UP and op.shift else 0
-    magnitude = int(np.abs(op.bias).max()) + half
+    magnitude = int(np.abs(op.bias).max()) + op.half
     for m, source in zip(op.multiplier, types, strict=True):
         magnitude += int(np.abs(m).max()) * max(-source.dtype.lo, source.dtype.hi)
     if magnitude < FLOAT64_EXACT:
-        return _requantize_float(op, inputs, half)
-    return _requantize_wide(op, inputs, half)
+        return _requantize_float(op, inputs)
+    return _requantize_wide(op, inputs)
 
 
 def _per_channel(values: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(values).reshape(1, -1, 1, 1)
 
 
-def _requantize_float(op: Requantize, inputs: list[torch.Tensor], half: int) -> torch.Tensor:
+def _requantize_float(op: Requantize, inputs: list[torch.Tensor]) -> torch.Tensor:
     """All sums are below 2**53, and dividing by a power of two is exact in float64."""
     step = 2.0 ** -op.shift
     total = inputs[0].to(torch.float64, copy=True).mul_(_per_channel(op.multiplier[0] * step))
     for x, m in zip(inputs[1:], op.multiplier[1:], strict=True):
         total.add_(x.to(torch.float64, copy=True).mul_(_per_channel(m * step)))
-    return total.add_(_per_channel((op.bias + half) * step)).floor_().clamp_(op.lo, op.hi)
+    if op.rounding is Rounding.HALF_EVEN:  # as torch.round does
+        return total.add_(_per_channel(op.bias * step)).round_().clamp_(op.lo, op.hi)
+    return total.add_(_per_channel((op.bias + op.half) * step)).floor_().clamp_(op.lo, op.hi)
 
 
-def _requantize_wide(op: Requantize, inputs: list[torch.Tensor], half: int) -> torch.Tensor:
+def _requantize_wide(op: Requantize, inputs: list[torch.Tensor]) -> torch.Tensor:
     """Sums of up to 94 bits as high * 2**32 + low, with 0 <= low < 2**32."""
     bias = _per_channel(op.bias)
-    high, low = bias >> 32, (bias & 0xFFFFFFFF) + half
+    high, low = bias >> 32, (bias & 0xFFFFFFFF) + op.half
     high, low = high + (low >> 32), low & 0xFFFFFFFF
     for x, m in zip(inputs, op.multiplier, strict=True):
         x, factor = x.to(torch.int64), _per_channel(m)
@@ -166,4 +167,7 @@ def _requantize_wide(op: Requantize, inputs: list[torch.Tensor], half: int) -> t
     else:
         limit = 1 << (op.shift + 3)  # beyond it the result is past every clamp, and the shift below would overflow
         total = (high.clamp(-limit, limit) << (32 - op.shift)) + (low >> op.shift)
+    if op.rounding is Rounding.HALF_EVEN and op.shift:
+        fraction = (low & ((1 << min(op.shift, 32)) - 1)) | (high & ((1 << max(0, op.shift - 32)) - 1))
+        total = torch.where(fraction == 0, total & ~1, total)
     return total.clamp(op.lo, op.hi)

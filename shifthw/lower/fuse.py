@@ -183,6 +183,9 @@ class _Fuser:
                                        f"one per layer; quantize the residual with one scale for all channels")
             residual_multiplier = int(multipliers[1][0])
             residual = self._stored(node, names[1]) if residual_multiplier else None  # times 0: no residual
+        if op.rounding is Rounding.HALF_EVEN:
+            raise UnsupportedModel(f"{node.name}: rounds halves to even, which the engine cannot yet; use "
+                                   f"Rounding.HALF_UP")
         self.tensors[node.name] = node.output
         scale = _scale(op, multipliers[0], residual_multiplier, node.output.channels)
         base = self._main(node, names[0]) if wide[0] else Layer(node.name, Kind.IDENTITY, self._stored(node, names[0]),
@@ -230,8 +233,7 @@ def _unflatten(name: str, op: ShiftConv2d, shape: tuple[int, int, int]) -> Shift
 
 
 def _scale(op: Requantize, multiplier: np.ndarray, residual_multiplier: int, channels: int) -> Scale:
-    half = 1 << (op.shift - 1) if op.rounding is Rounding.HALF_UP and op.shift else 0
-    bias = np.broadcast_to(np.asarray(op.bias, np.int64), channels) + half
+    bias = np.broadcast_to(np.asarray(op.bias, np.int64), channels) + op.half
     bits = int(np.bitwise_or.reduce(multiplier)) | residual_multiplier
     factor = min(op.shift, (bits & -bits).bit_length() - 1) if bits else op.shift
     return Scale(multiplier >> factor, bias >> factor, op.shift - factor, op.lo, op.hi, residual_multiplier >> factor)

@@ -9,12 +9,23 @@ from ..ir.graph import Rounding
 from ..ir.types import IntType
 
 
+def _round(x: torch.Tensor, rounding: Rounding) -> torch.Tensor:
+    """Whole numbers: floor(x), floor(x + 1/2), or the nearest with halves to the even one."""
+    match rounding:
+        case Rounding.FLOOR:
+            return torch.floor(x)
+        case Rounding.HALF_UP:
+            return torch.floor(x + 0.5)
+        case Rounding.HALF_EVEN:
+            return torch.round(x)
+
+
 class _ToGrid(torch.autograd.Function):
-    """y = clamp(floor(x / scale [+ 1/2]), lo, hi) * scale; the gradient passes where nothing was clamped."""
+    """y = clamp(round(x / scale), lo, hi) * scale; the gradient passes where nothing was clamped."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, scale: torch.Tensor, lo: int, hi: int, half: float) -> torch.Tensor:
-        steps = torch.floor(x / scale + half)
+    def forward(ctx: Any, x: torch.Tensor, scale: torch.Tensor, lo: int, hi: int, rounding: Rounding) -> torch.Tensor:
+        steps = _round(x / scale, rounding)
         ctx.save_for_backward((steps >= lo) & (steps <= hi))
         return steps.clamp(lo, hi) * scale
 
@@ -25,10 +36,11 @@ class _ToGrid(torch.autograd.Function):
 
 
 class Quantizer(nn.Module):
-    """y = clamp(floor(x / scale + half), lo, hi) * scale, half being 1/2 for Rounding.HALF_UP and 0 for FLOOR.
+    """y = clamp(round(x / scale), lo, hi) * scale.
 
-    dtype   integer type of the steps
-    lo, hi  smallest and largest step, inside dtype
+    dtype     integer type of the steps
+    lo, hi    smallest and largest step, inside dtype
+    rounding  floor(x / scale) for Rounding.FLOOR, floor(x / scale + 1/2) for HALF_UP, torch.round for HALF_EVEN
     """
 
     scale: torch.Tensor
@@ -39,15 +51,11 @@ class Quantizer(nn.Module):
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return _ToGrid.apply(x, self.scale.to(x.dtype), self.lo, self.hi, self._half)
+        return _ToGrid.apply(x, self.scale.to(x.dtype), self.lo, self.hi, self.rounding)
 
     def integers(self, x: torch.Tensor) -> torch.Tensor:
         """The steps that forward rounds `x` to, int64, without the real scale."""
-        return torch.floor(x / self.scale.to(x.dtype) + self._half).clamp(self.lo, self.hi).to(torch.int64)
-
-    @property
-    def _half(self) -> float:
-        return 0.5 if self.rounding is Rounding.HALF_UP else 0.0
+        return _round(x / self.scale.to(x.dtype), self.rounding).clamp(self.lo, self.hi).to(torch.int64)
 
     def extra_repr(self) -> str:
         return f"{self.dtype}, {self.lo}..{self.hi}, scale={float(self.scale):.6g}, {self.rounding.value}"

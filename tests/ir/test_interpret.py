@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -186,12 +187,26 @@ def requantize(values: np.ndarray, m: list[int], b: list[int], shift: int, round
     return interpret(Graph("test", tuple(nodes), ("out",)), values[:, :, None, None])["out"][:, :, 0, 0]
 
 
-def test_halves_round_up_or_down_to_the_floor() -> None:
+def rounded(total: int, shift: int, rounding: Rounding) -> int:
+    """total / 2**shift as a whole number; Python's round goes to the even one at a tie."""
+    match rounding:
+        case Rounding.FLOOR:
+            return total >> shift
+        case Rounding.HALF_UP:
+            return (2 * total + (1 << shift)) >> (shift + 1)
+        case Rounding.HALF_EVEN:
+            return round(Fraction(total, 1 << shift))
+
+
+def test_halves_round_up_or_down_or_to_the_even_number() -> None:
     values = np.array([[-6], [-5], [-3], [-2], [-1], [0], [1], [2], [3], [5], [6]])
     up = requantize(values, [1], [0], 1, Rounding.HALF_UP)[:, 0]
     floor = requantize(values, [1], [0], 1, Rounding.FLOOR)[:, 0]
+    even = requantize(values, [1], [0], 1, Rounding.HALF_EVEN)[:, 0]
     assert up.tolist() == [-3, -2, -1, -1, 0, 0, 1, 1, 2, 3, 3]
     assert floor.tolist() == [-3, -3, -2, -1, -1, 0, 0, 1, 1, 2, 3]
+    assert even.tolist() == [-3, -2, -2, -1, 0, 0, 0, 1, 2, 2, 3]
+    assert np.array_equal(even, np.round(values[:, 0] / 2))
 
 
 def test_shift_zero_rounds_nothing_and_clamps() -> None:
@@ -210,10 +225,34 @@ WIDE = [-(2**31), -(2**31) + 1, -65537, -256, -255, -1, 0, 1, 127, 255, 65535, 6
     (1, 0), (131071, -(1 << 39)), (-131071, 7), (2**31 - 1, (1 << 62) - 1), (-(2**31) + 1, -(1 << 62) + 1)])
 def test_requantize_extremes(rounding: Rounding, shift: int, multiplier: int, bias: int) -> None:
     values = np.array(WIDE)[:, None]
-    half = 1 << (shift - 1) if shift and rounding is Rounding.HALF_UP else 0
     for lo, hi in ((-128, 127), (-(2**31), 2**31 - 1)):
         result = requantize(values, [multiplier], [bias], shift, rounding, lo=lo, hi=hi)[:, 0]
-        assert result.tolist() == [min(max((v * multiplier + bias + half) >> shift, lo), hi) for v in WIDE]
+        exact = [rounded(v * multiplier + bias, shift, rounding) for v in WIDE]
+        assert result.tolist() == [min(max(y, lo), hi) for y in exact]
+
+
+@pytest.mark.parametrize("shift", [1, 5, 16, 31, 32, 33, 40, 47])
+@pytest.mark.parametrize("far", [0, 1 << 52, -(1 << 56)])
+def test_ties_go_to_the_even_number(shift: int, far: int) -> None:
+    """Ties, and one unit beside them, from the bias; `far` is where float64 no longer holds the sums."""
+    near = (-130, -3, -2, -1, 0, 1, 2, 126)
+    totals = [(k << shift) + (1 << (shift - 1)) + beside for k in near for beside in (-1, 0, 1)]
+    values = np.zeros((1, len(totals)), np.int64)
+    for base in (0, far):
+        bias = [total + base for total in totals]
+        result = requantize(values, [1] * len(totals), bias, shift, Rounding.HALF_EVEN)[0]
+        assert result.tolist() == [min(max(rounded(b, shift, Rounding.HALF_EVEN), -128), 127) for b in bias]
+
+
+def test_ties_of_wide_sums_go_to_the_even_number() -> None:
+    """The sum leaves float64 by its bound, not by its value: products of both signs cancel."""
+    shift, multiplier = 33, (1 << 31) - 1
+    totals = [(k << shift) + (1 << (shift - 1)) + beside for k in range(-4, 4) for beside in (-1, 0, 1)]
+    values = np.full((1, len(totals)), 1 << 30)
+    bias = [total - (multiplier << 30) for total in totals]
+    for rounding in Rounding:
+        result = requantize(values, [multiplier] * len(totals), bias, shift, rounding)[0]
+        assert result.tolist() == [rounded(total, shift, rounding) for total in totals]
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
@@ -226,10 +265,10 @@ def test_requantize_of_two_inputs(data: st.DataObject) -> None:
     rounding = data.draw(st.sampled_from(Rounding))
     pairs = data.draw(st.lists(st.tuples(st.integers(-(2**31), 2**31 - 1), st.integers(-(2**31), 2**31 - 1)),
                                min_size=1, max_size=5))
-    half = 1 << (shift - 1) if shift and rounding is Rounding.HALF_UP else 0
     a, r = np.array(pairs)[:, :1], np.array(pairs)[:, 1:]
     result = requantize(a, [m], [bias], shift, rounding, residual=r, mr=mr)[:, 0]
-    assert result.tolist() == [min(max((x * m + y * mr + bias + half) >> shift, -128), 127) for x, y in pairs]
+    exact = [rounded(x * m + y * mr + bias, shift, rounding) for x, y in pairs]
+    assert result.tolist() == [min(max(y, -128), 127) for y in exact]
 
 
 def test_each_channel_has_its_multiplier_and_bias() -> None:

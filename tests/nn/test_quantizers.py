@@ -1,10 +1,11 @@
 """Activation quantizers: DeepShift's fixed point, calibrated scales, straight-through gradients."""
 
+import numpy as np
 import pytest
 import torch
 
 from shifthw.ir import IntType
-from shifthw.nn import FixedPoint, QuantAct, Rounding
+from shifthw.nn import FixedPoint, QuantAct, Quantizer, Rounding
 
 
 def test_fixed_point_floors() -> None:
@@ -32,12 +33,22 @@ def test_fixed_point_refuses(bits: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(("rounding", "steps"), [
-    (Rounding.HALF_UP, [1, 1, 2, 0, -1, -2, -2]), (Rounding.FLOOR, [0, 1, 1, -1, -2, -2, -3])])
+    (Rounding.HALF_UP, [1, 1, 2, 0, -1, -2, -2]), (Rounding.FLOOR, [0, 1, 1, -1, -2, -2, -3]),
+    (Rounding.HALF_EVEN, [0, 1, 2, 0, -2, -2, -2])])
 def test_rounding_of_halves(rounding: Rounding, steps: list[int]) -> None:
     quantizer = QuantAct(8, signed=True, scale=0.5, rounding=rounding)
     x = torch.tensor([0.25, 0.5, 0.75, -0.25, -0.75, -1.0, -1.1])
     assert quantizer.integers(x).tolist() == steps
     assert (quantizer(x) / 0.5).tolist() == steps
+
+
+def test_half_even_is_the_rounding_of_torch() -> None:
+    """Also just below a tie, where adding 1/2 in floating point would round up to it."""
+    below = float(np.nextafter(np.float32(0.5), np.float32(0)))
+    x = torch.tensor([-0.5, 0.5, 1.5, 2.5, below, -below, 8388607.0])
+    quantizer = Quantizer(IntType(32, True), -(2**24), 2**24, Rounding.HALF_EVEN, 1.0)
+    assert quantizer.integers(x).tolist() == [0, 0, 2, 2, 0, 0, 8388607]
+    assert torch.equal(quantizer(x), torch.round(x))
 
 
 def test_ranges_by_bits_and_sign() -> None:
