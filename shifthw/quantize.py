@@ -1,10 +1,13 @@
-"""Weights as signed powers of two: DeepShift's two forms, and their extension to sums of powers of two.
+"""Weights as signed powers of two, or sums of a few: DeepShift's two forms, and rounding to the nearest.
 
 Form Q keeps a latent real weight and rounds its logarithm; form PS keeps a latent shift and a latent
 sign. Both follow DeepShift (https://github.com/mostafaelhoushi/DeepShift) to the last bit for one term.
+Form nearest keeps a latent real weight and takes the nearest sum of signed powers of two: the least error
+for a network that was trained without any of this.
 """
 
 import math
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -14,14 +17,16 @@ from .errors import UnsupportedModel
 from .ir.types import ShiftWeight
 from .ir.verify import MAX_EXPONENT
 
-Form = Literal["Q", "PS"]
+Form = Literal["Q", "PS", "nearest"]
 MIN_WEIGHT_BITS, MAX_WEIGHT_BITS = 2, 8
+MAX_NEAREST_BITS = 5
+"""Of form nearest: more exponents than 5 bits give do not fit into the engine's shifts."""
 
 
 def smallest_exponent(form: Form, weight_bits: int) -> int:
     """Exponent of the smallest non-zero magnitude; the largest is 0.
 
-    Q: -(2**(weight_bits-1) - 1); PS, which spends a code on 0: -(2**(weight_bits-1) - 2).
+    Q: -(2**(weight_bits-1) - 1); PS and nearest, which spend a code on 0: -(2**(weight_bits-1) - 2).
     """
     return -((1 << (weight_bits - 1)) - (1 if form == "Q" else 2))
 
@@ -58,6 +63,50 @@ def ps_terms(shift: torch.Tensor, sign: torch.Tensor, weight_bits: int) -> tuple
     rounded = torch.round(shift.detach().clamp(smallest_exponent("PS", weight_bits), 0))
     signs = torch.sign(torch.round(sign.detach()))
     return signs, torch.where(signs == 0, 0.0, rounded)
+
+
+@cache
+def _sums(weight_bits: int, terms: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """All sums of up to `terms` signed powers of two that are 0 or more, ascending, float64[values], and a shortest
+    list of terms for each: whole numbers in units of 2**smallest, float64[terms, values]."""
+    powers = [1 << exponent for exponent in range(1 - smallest_exponent("nearest", weight_bits))]
+    digits = [*powers, *(-power for power in powers)]
+    shortest: dict[int, tuple[int, ...]] = {0: ()}
+    newest = dict(shortest)
+    for _ in range(terms):
+        grown = {value + digit: (*used, digit) for value, used in newest.items() for digit in digits}
+        newest = {value: used for value, used in grown.items() if value not in shortest}
+        shortest |= newest
+    values = sorted(value for value in shortest if value >= 0)
+    table = [[*shortest[value], *[0] * (terms - len(shortest[value]))] for value in values]
+    return torch.tensor(values, dtype=torch.float64), torch.tensor(table, dtype=torch.float64).T.contiguous()
+
+
+def _nearest_index(weight: torch.Tensor, weight_bits: int, terms: int) -> torch.Tensor:
+    """Where in _sums the magnitudes of `weight` are; halfway between two values is the smaller one."""
+    values, _ = _sums(weight_bits, terms)
+    unit = 2.0 ** smallest_exponent("nearest", weight_bits)
+    middles = ((values[1:] + values[:-1]) / 2 * unit).to(weight.dtype)
+    return torch.bucketize(weight.detach().abs(), middles)
+
+
+def nearest_values(weight: torch.Tensor, weight_bits: int, terms: int) -> torch.Tensor:
+    """Form nearest: the weights as used, the sums that nearest_terms gives the terms of."""
+    values, _ = _sums(weight_bits, terms)
+    magnitudes = (values * 2.0 ** smallest_exponent("nearest", weight_bits)).to(weight.dtype)
+    return magnitudes[_nearest_index(weight, weight_bits, terms)] * weight.detach().sign()
+
+
+def nearest_terms(weight: torch.Tensor, weight_bits: int, terms: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Form nearest: signs and exponents as q_terms gives them, of the nearest sum of at most `terms` terms.
+
+    Exponents smallest..0, each term may be 0; of several ways to write a sum, one with the fewest terms.
+    """
+    _, table = _sums(weight_bits, terms)
+    chosen = table.to(weight.dtype)[:, _nearest_index(weight, weight_bits, terms)] * weight.detach().sign()
+    signs = chosen.sign()
+    exponents = torch.round(torch.log2(chosen.abs().clamp(min=1.0))) + smallest_exponent("nearest", weight_bits)
+    return signs, torch.where(signs == 0, 0.0, exponents)
 
 
 def powers_of_two(exponent: torch.Tensor) -> torch.Tensor:

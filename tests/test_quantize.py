@@ -1,5 +1,6 @@
 """Powers of two as DeepShift rounds them: thresholds, limits, zeros; and their extension to several terms."""
 
+import itertools
 import math
 
 import numpy as np
@@ -7,7 +8,16 @@ import pytest
 import torch
 
 from shifthw.errors import UnsupportedModel
-from shifthw.quantize import integer_weight, powers_of_two, ps_terms, q_terms, smallest_exponent, term_values
+from shifthw.quantize import (
+    integer_weight,
+    nearest_terms,
+    nearest_values,
+    powers_of_two,
+    ps_terms,
+    q_terms,
+    smallest_exponent,
+    term_values,
+)
 
 F32 = np.float32
 
@@ -109,3 +119,32 @@ def test_sixteen_exponents_are_the_limit() -> None:
     assert (unit, weight.integer[0, :, 0, 0].tolist()) == (-15, [1 << 15, 1])
     with pytest.raises(UnsupportedModel, match=r"layer1.conv: its weights use exponents -16..0, must span"):
         integer_weight(*convolution(np.array([[1.0, 2.0**-16]])), "layer1.conv")
+
+
+@pytest.mark.parametrize(("weight_bits", "terms"), [(2, 1), (3, 1), (3, 4), (4, 1), (4, 2), (4, 3), (5, 2)])
+def test_nearest_is_the_nearest_sum_of_terms(weight_bits: int, terms: int) -> None:
+    smallest = smallest_exponent("nearest", weight_bits)
+    powers = [0.0, *(sign * 2.0**exponent for exponent in range(smallest, 1) for sign in (1, -1))]
+    sums = np.unique([sum(chosen) for chosen in itertools.combinations_with_replacement(powers, terms)])
+    weight = np.random.default_rng(terms).uniform(-1.2 * terms, 1.2 * terms, 3000)
+    weight[:4] = 0.0, 2.0**smallest / 2, -1.0, terms
+    found = nearest_values(torch.from_numpy(weight), weight_bits, terms).numpy()
+    assert np.isin(found, sums).all()
+    assert np.array_equal(np.abs(found - weight), np.abs(sums[None] - weight[:, None]).min(axis=1))
+
+
+@pytest.mark.parametrize(("weight_bits", "terms"), [(2, 1), (3, 2), (4, 1), (4, 2), (4, 4), (5, 2)])
+def test_terms_of_nearest_add_up_to_its_values(weight_bits: int, terms: int) -> None:
+    weight = torch.from_numpy(np.random.default_rng(7).normal(0, 0.7, 2000)).float()
+    signs, exponents = nearest_terms(weight, weight_bits, terms)
+    assert signs.shape == (terms, 2000)
+    assert set(signs.unique().tolist()) <= {-1.0, 0.0, 1.0}
+    assert smallest_exponent("nearest", weight_bits) <= exponents.min() <= exponents.max() <= 0
+    assert torch.equal(term_values(signs, exponents), nearest_values(weight, weight_bits, terms))
+
+
+def test_nearest_uses_no_more_terms_than_it_must_and_breaks_ties_toward_zero() -> None:
+    signs, exponents = nearest_terms(torch.tensor([0.5, -0.75, 0.4375, 0.0, 0.03125 / 2]), 4, 3)
+    assert signs.abs().sum(dim=0).tolist() == [1, 2, 2, 0, 1]
+    assert torch.equal(term_values(signs, exponents), torch.tensor([0.5, -0.75, 0.4375, 0.0, 2.0**-6]))
+    assert nearest_values(torch.tensor([0.75, -0.75, 2.0**-7]), 4, 1).tolist() == [0.5, -0.5, 0.0]

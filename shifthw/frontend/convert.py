@@ -212,12 +212,12 @@ class _Converter:
         weight, unit = module.integer_weight(where)
         return self._convolve(where, ShiftConv2d(weight), source, unit, module.rounded_bias())
 
-    def _convolve(self, where: str, op: ShiftConv2d, source: Node, unit: float, bias: torch.Tensor | None) -> Sum:
-        scale = source.output.scale * unit
+    def _convolve(self, where: str, op: ShiftConv2d, source: Node, unit: np.ndarray, bias: torch.Tensor | None) -> Sum:
+        factor = source.output.scale * unit
         channels = op.weight.sign.shape[1]
         offset = np.zeros(channels) if bias is None else bias.detach().double().numpy()
-        name = self.draft.add(where, op, source.name, scale)
-        return self._linear_sum(name, np.full(channels, scale), offset)
+        name = self.draft.add(where, op, source.name, float(factor.min()))
+        return self._linear_sum(name, factor, offset)
 
     def _shortcut(self, where: str, module: PadShortcut, value: Value) -> Value:
         """A 1x1 convolution with one-hot weights, and the same grid behind it: an exact copy."""
@@ -227,7 +227,7 @@ class _Converter:
         for channel in range(module.in_channels):
             sign[0, module.before + channel, channel] = 1
         op = ShiftConv2d(ShiftWeight(sign, np.zeros_like(sign)), (module.stride, module.stride))
-        copied = self._convolve(where, op, source, 1.0, None)
+        copied = self._convolve(where, op, source, np.ones(module.out_channels), None)
         self.draft.copies.append(copied.tensors[0])
         grid = Grid(tensor.dtype, tensor.scale, tensor.dtype.lo, tensor.dtype.hi, Rounding.FLOOR)
         return self.draft.quantize(f"{where}.quantize", copied, grid)

@@ -3,16 +3,20 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from ..ir.types import ShiftWeight
 from ..quantize import (
+    MAX_NEAREST_BITS,
     MAX_WEIGHT_BITS,
     MIN_WEIGHT_BITS,
     Form,
     integer_weight,
+    nearest_terms,
+    nearest_values,
     powers_of_two,
     ps_terms,
     q_terms,
@@ -54,26 +58,29 @@ class _SignTimesPower(torch.autograd.Function):
 class _ShiftLayer(nn.Module):
     """What ShiftConv2d and ShiftLinear share: latent parameters and their rounding.
 
-    form Q: parameter `weight`. form PS: parameters `shift` and `sign`, with a leading dimension `terms`
-    if there is more than one term. The weights used are weight_scale * sum_n sign[n] * 2**exponent[n].
+    form Q: parameter `weight`, over weight_scale. form nearest: parameter `weight`, the real weight itself.
+    form PS: parameters `shift` and `sign`, with a leading dimension `terms` if there is more than one term.
+    The weights used are weight_scale * sum_n sign[n] * 2**exponent[n].
     """
 
+    weight_scale: torch.Tensor
+
     def __init__(self, shape: tuple[int, ...], bias: bool, form: Form, weight_bits: int, terms: int,
-                 weight_scale: float, bias_format: tuple[int, int] | None) -> None:
+                 weight_scale: float | torch.Tensor, bias_format: tuple[int, int] | None) -> None:
         super().__init__()
         kind = type(self).__name__
-        if form not in ("Q", "PS"):
-            raise ValueError(f"{kind}: form must be 'Q' or 'PS', not {form!r}")
-        if not MIN_WEIGHT_BITS <= weight_bits <= MAX_WEIGHT_BITS:
-            raise ValueError(f"{kind}: weight_bits must be {MIN_WEIGHT_BITS}..{MAX_WEIGHT_BITS}, not {weight_bits}")
+        if form not in ("Q", "PS", "nearest"):
+            raise ValueError(f"{kind}: form must be 'Q', 'PS' or 'nearest', not {form!r}")
+        most = MAX_NEAREST_BITS if form == "nearest" else MAX_WEIGHT_BITS
+        if not MIN_WEIGHT_BITS <= weight_bits <= most:
+            raise ValueError(f"{kind}: weight_bits must be {MIN_WEIGHT_BITS}..{most} in form {form}, not {weight_bits}")
         if not 1 <= terms <= 4:
             raise ValueError(f"{kind}: terms must be 1..4, not {terms}")
-        if not weight_scale > 0 or math.frexp(weight_scale)[0] != 0.5:
-            raise ValueError(f"{kind}: weight_scale must be a power of two, not {weight_scale}")
-        self.form, self.weight_bits, self.terms, self.weight_scale = form, weight_bits, terms, weight_scale
+        self.form, self.weight_bits, self.terms = form, weight_bits, terms
         self.bias_format = bias_format
+        self._set_scale(kind, shape, weight_scale)
         latent = shape if terms == 1 else (terms, *shape)
-        if form == "Q":
+        if form != "PS":
             self.weight = nn.Parameter(torch.empty(shape))
         else:
             self.shift, self.sign = nn.Parameter(torch.empty(latent)), nn.Parameter(torch.empty(latent))
@@ -81,11 +88,27 @@ class _ShiftLayer(nn.Module):
         self._fan_in = math.prod(shape[1:])
         self.reset_parameters()
 
+    def _set_scale(self, kind: str, shape: tuple[int, ...], weight_scale: float | torch.Tensor) -> None:
+        """The buffer weight_scale: float64[] or, per output channel, float64[out, 1, ...]; saved if it is learned
+        from weights, as that of form nearest is."""
+        scale = torch.as_tensor(weight_scale, dtype=torch.float64)
+        if not bool(((scale > 0) & (torch.frexp(scale).mantissa == 0.5)).all()):
+            raise ValueError(f"{kind}: weight_scale must be a power of two, not {weight_scale}")
+        if scale.ndim and scale.shape != shape[:1]:
+            raise ValueError(f"{kind}: weight_scale must be one number, or one per output channel ({shape[0]}), not "
+                             f"of shape {list(scale.shape)}")
+        if scale.ndim:
+            scale = scale.reshape(-1, *[1] * (len(shape) - 1))
+        self.register_buffer("weight_scale", scale, persistent=self.form == "nearest")
+
     def reset_parameters(self) -> None:
-        """Q: as torch initializes convolutions, over weight_scale; PS: uniform shifts and signs, as DeepShift does."""
+        """Q, nearest: as torch initializes convolutions; PS: uniform shifts and signs, as DeepShift does."""
         bound = 1 / math.sqrt(self._fan_in)
-        if self.form == "Q":
-            nn.init.uniform_(self.weight, -bound / self.weight_scale, bound / self.weight_scale)
+        if self.form != "PS":
+            nn.init.uniform_(self.weight, -bound, bound)
+            if self.form == "Q":
+                with torch.no_grad():
+                    self.weight.div_(self.weight_scale)
         else:
             nn.init.uniform_(self.shift, smallest_exponent("PS", self.weight_bits), 0)
             nn.init.uniform_(self.sign, -1, 1)
@@ -96,9 +119,14 @@ class _ShiftLayer(nn.Module):
         """The weights as used: powers of two times weight_scale, gradients straight through."""
         if self.form == "PS":
             shift, sign = (self.shift, self.sign) if self.terms > 1 else (self.shift[None], self.sign[None])
-            return _SignTimesPower.apply(shift, sign, self.weight_bits) * self.weight_scale
-        values = term_values(*q_terms(self.weight, self.weight_bits, self.terms))
-        return _StraightThrough.apply(self.weight, values) * self.weight_scale
+            scale = self.weight_scale.to(shift.dtype)
+            return _SignTimesPower.apply(shift, sign, self.weight_bits) * scale
+        scale = self.weight_scale.to(self.weight.dtype)
+        if self.form == "Q":
+            values = term_values(*q_terms(self.weight, self.weight_bits, self.terms))
+            return _StraightThrough.apply(self.weight, values) * scale
+        values = nearest_values(self.weight.detach() / scale, self.weight_bits, self.terms) * scale
+        return _StraightThrough.apply(self.weight, values)
 
     def rounded_bias(self) -> torch.Tensor | None:
         """The bias as used: on DeepShift's fixed-point grid if there is a bias_format."""
@@ -108,36 +136,40 @@ class _ShiftLayer(nn.Module):
         steps = torch.floor(self.bias.detach() * 2.0**fraction) / 2.0**fraction
         return _StraightThrough.apply(self.bias, steps.clamp(-(2.0 ** (integer - 1)), 2.0 ** (integer - 1) - 1))
 
-    def integer_weight(self, where: str = "weights") -> tuple[ShiftWeight, float]:
-        """Integer weights [terms, out, in/groups, kh, kw] (kh = kw = 1 for a linear layer) and the value of one unit.
+    def integer_weight(self, where: str = "weights") -> tuple[ShiftWeight, np.ndarray]:
+        """Integer weights [terms, out, in/groups, kh, kw] (kh = kw = 1 for a linear layer) and the value of one unit
+        of each output channel, float64[out].
 
         Raises UnsupportedModel, naming `where`, if the exponents span more than 16 values.
         """
         if self.form == "PS":
             shift, sign = (self.shift, self.sign) if self.terms > 1 else (self.shift[None], self.sign[None])
             signs, exponents = ps_terms(shift, sign, self.weight_bits)
-        else:
+        elif self.form == "Q":
             signs, exponents = q_terms(self.weight, self.weight_bits, self.terms)
+        else:
+            scale = self.weight_scale.to(self.weight.dtype)
+            signs, exponents = nearest_terms(self.weight / scale, self.weight_bits, self.terms)
         if signs.ndim == 3:
             signs, exponents = signs[..., None, None], exponents[..., None, None]
         weight, unit = integer_weight(signs, exponents, where)
-        return weight, 2.0**unit * self.weight_scale
+        return weight, np.broadcast_to(2.0**unit * self.weight_scale.flatten().numpy(force=True), signs.shape[1])
 
 
 class ShiftConv2d(_ShiftLayer):
     """torch.nn.Conv2d with weights that are `terms` signed powers of two, of `weight_bits` bits each.
 
-    form          "Q" (latent weight) or "PS" (latent shift and sign): see shifthw.quantize
-    weight_bits   2..8, sign included: exponents 0 down to smallest_exponent(form, weight_bits)
+    form          "Q" (latent weight), "PS" (latent shift and sign) or "nearest": see shifthw.quantize
+    weight_bits   2..8 (nearest: 2..5), sign included: exponents 0 down to smallest_exponent(form, weight_bits)
     padding       int, (rows, columns) or (top, left, bottom, right), of zeros
-    weight_scale  power of two that all weights are multiplied with
+    weight_scale  power of two that all weights are multiplied with; a tensor [out] for one per output channel
     bias_format   (integer bits, fraction bits) that the bias is rounded to, as DeepShift does; None: not rounded
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Pair, stride: Pair = 1,
                  padding: int | tuple[int, int] | tuple[int, int, int, int] = 0, dilation: Pair = 1, groups: int = 1,
                  bias: bool = True, *, form: Form = "Q", weight_bits: int = 5, terms: int = 1,
-                 weight_scale: float = 1.0, bias_format: tuple[int, int] | None = None) -> None:
+                 weight_scale: float | torch.Tensor = 1.0, bias_format: tuple[int, int] | None = None) -> None:
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(f"ShiftConv2d: groups must divide in_channels={in_channels} and "
                              f"out_channels={out_channels}, not {groups}")

@@ -23,7 +23,7 @@ def test_forward_uses_the_integer_weights(form: str, terms: int, weight_scale: f
                         weight_scale=weight_scale)
     weight, unit = layer.integer_weight()
     assert weight.sign.shape == (terms, 6, 2, 3, 3)
-    real = torch.from_numpy(weight.integer * unit)
+    real = torch.from_numpy(weight.integer * unit[:, None, None, None])
     assert torch.equal(layer.rounded_weight().detach().double(), real)
     x = torch.randn(2, 4, 9, 11)
     padded = functional.pad(x, (0, 1, 1, 2))
@@ -93,9 +93,9 @@ def test_pad_shortcut(stride: int) -> None:
 
 
 @pytest.mark.parametrize(("make", "message"), [
-    (lambda: ShiftConv2d(4, 4, 3, form="X"), "form must be 'Q' or 'PS', not 'X'"),
-    (lambda: ShiftConv2d(4, 4, 3, weight_bits=9), "weight_bits must be 2..8, not 9"),
-    (lambda: ShiftConv2d(4, 4, 3, weight_bits=1), "weight_bits must be 2..8, not 1"),
+    (lambda: ShiftConv2d(4, 4, 3, form="X"), "form must be 'Q', 'PS' or 'nearest', not 'X'"),
+    (lambda: ShiftConv2d(4, 4, 3, weight_bits=9), "weight_bits must be 2..8 in form Q, not 9"),
+    (lambda: ShiftConv2d(4, 4, 3, weight_bits=1), "weight_bits must be 2..8 in form Q, not 1"),
     (lambda: ShiftLinear(4, 4, terms=5), "ShiftLinear: terms must be 1..4, not 5"),
     (lambda: ShiftConv2d(4, 4, 3, weight_scale=0.3), "weight_scale must be a power of two, not 0.3"),
     (lambda: ShiftConv2d(4, 6, 3, groups=4), "groups must divide"),
@@ -104,3 +104,37 @@ def test_pad_shortcut(stride: int) -> None:
 def test_arguments_out_of_range(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("terms", [1, 2, 4])
+def test_nearest_with_a_scale_per_channel_uses_its_integer_weights(terms: int) -> None:
+    torch.manual_seed(terms)
+    scale = 2.0 ** torch.arange(-3, 3, dtype=torch.float64)
+    layer = ShiftConv2d(4, 6, 3, padding=1, form="nearest", weight_bits=4, terms=terms, weight_scale=scale).double()
+    weight, unit = layer.integer_weight()
+    assert unit.shape == (6,)
+    real = torch.from_numpy(weight.integer * unit[:, None, None, None])
+    assert torch.equal(layer.rounded_weight(), real)
+    x = torch.randint(-8, 8, (2, 4, 5, 5)).double()
+    assert torch.equal(layer(x), functional.conv2d(x, real, layer.bias, padding=1))
+
+
+def test_nearest_passes_the_gradient_to_the_latent_weight() -> None:
+    layer = ShiftLinear(5, 3, form="nearest", weight_bits=4, weight_scale=0.5)
+    layer(torch.ones(1, 5)).sum().backward()
+    assert torch.equal(layer.weight.grad, torch.ones(3, 5))
+
+
+def test_scales_that_are_no_powers_of_two_or_too_few_are_refused() -> None:
+    with pytest.raises(ValueError, match="weight_scale must be a power of two"):
+        ShiftLinear(5, 3, form="nearest", weight_bits=4, weight_scale=torch.tensor([1.0, 0.3, 1.0]))
+    with pytest.raises(ValueError, match=r"one per output channel \(3\), not of shape \[2\]"):
+        ShiftLinear(5, 3, form="nearest", weight_bits=4, weight_scale=torch.tensor([1.0, 0.5]))
+    with pytest.raises(ValueError, match=r"weight_bits must be 2\.\.5 in form nearest, not 6"):
+        ShiftLinear(5, 3, form="nearest", weight_bits=6)
+
+
+def test_the_scale_of_nearest_is_saved_with_the_weights() -> None:
+    layer = ShiftLinear(5, 3, form="nearest", weight_bits=4, weight_scale=0.5)
+    assert set(layer.state_dict()) == {"weight", "bias", "weight_scale"}
+    assert set(ShiftLinear(5, 3).state_dict()) == {"weight", "bias"}
