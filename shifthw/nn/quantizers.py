@@ -9,7 +9,7 @@ from ..ir.graph import Rounding
 from ..ir.types import IntType
 
 
-def _round(x: torch.Tensor, rounding: Rounding) -> torch.Tensor:
+def rounded(x: torch.Tensor, rounding: Rounding) -> torch.Tensor:
     """Whole numbers: floor(x), floor(x + 1/2), or the nearest with halves to the even one."""
     match rounding:
         case Rounding.FLOOR:
@@ -25,7 +25,7 @@ class _ToGrid(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, scale: torch.Tensor, lo: int, hi: int, rounding: Rounding) -> torch.Tensor:
-        steps = _round(x / scale, rounding)
+        steps = rounded(x / scale, rounding)
         ctx.save_for_backward((steps >= lo) & (steps <= hi))
         return steps.clamp(lo, hi) * scale
 
@@ -55,7 +55,7 @@ class Quantizer(nn.Module):
 
     def integers(self, x: torch.Tensor) -> torch.Tensor:
         """The steps that forward rounds `x` to, int64, without the real scale."""
-        return _round(x / self.scale.to(x.dtype), self.rounding).clamp(self.lo, self.hi).to(torch.int64)
+        return rounded(x / self.scale.to(x.dtype), self.rounding).clamp(self.lo, self.hi).to(torch.int64)
 
     def extra_repr(self) -> str:
         return f"{self.dtype}, {self.lo}..{self.hi}, scale={float(self.scale):.6g}, {self.rounding.value}"
