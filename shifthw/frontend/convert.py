@@ -21,6 +21,8 @@ from ..nn import ShiftLinear as ShiftLinearLayer
 from .check import check
 from .draft import Draft, Grid, Sum
 from .layers import known_type, redefined
+from .preprocess import input_metadata
+from .reference import Model, Reference, rounded_weights, verify_reference
 from .trace import Trace, path_of, trace
 
 OUTPUT_BITS = 8
@@ -69,11 +71,42 @@ def convert(model: nn.Module, example_input: torch.Tensor, name: str | None = No
 
     Raises UnsupportedModel, naming the layer, for anything that has no mapping.
     """
+    return convert_model(model, example_input, name, metadata).graph
+
+
+def convert_model(model: nn.Module, example_input: torch.Tensor, name: str | None = None,
+                  metadata: dict[str, object] | None = None) -> Model:
+    """As convert, with the real-valued networks: the fake-quantized one, and the float one that `model` has as its
+    attribute `float_reference`, if it has one.
+
+    A network trained with quantization from its start has none: its latent weights were never used unrounded.
+    """
     traced = trace(model, example_input)
     converter = _Converter(traced, name or type(model).__name__)
-    graph = converter.run(metadata or {})
+    graph = converter.draft.finish(converter.run(), (metadata or {}) | converter.input_metadata)
     check(graph, traced.model, example_input, converter.calls)
-    return graph
+    fake = Reference(rounded_weights(graph.nodes), converter.draft.affine())
+    float_reference = getattr(model, "float_reference", None)
+    if float_reference is not None:
+        verify_reference(graph, float_reference)
+    return Model(graph, fake, float_reference)
+
+
+def capture_float(model: nn.Module, example_input: torch.Tensor) -> Reference:
+    """The float network that the latent weights and biases of `model` are now, with its batch norms as they are: to
+    be attached as `model.float_reference` before training changes them.
+
+    Raises UnsupportedModel as convert does.
+    """
+    traced = trace(model, example_input)
+    for module in traced.model.modules():
+        if isinstance(module, ShiftConv2dLayer | ShiftLinearLayer):
+            module.bias_format = None
+    converter = _Converter(traced, type(model).__name__)
+    converter.draft.drop_unused(converter.run())
+    weights = {name: converter.latent.get(name, copied).astype(np.float32)
+               for name, copied in rounded_weights(converter.draft.nodes).items()}
+    return Reference(weights, converter.draft.affine())
 
 
 class _Converter:
@@ -83,6 +116,9 @@ class _Converter:
         self.env: dict[fx.Node, Value] = {}
         self.calls: list[tuple[str, str]] = []
         """Path of a quantizer and name of its node, in the order of the calls."""
+        self.latent: dict[str, np.ndarray] = {}
+        """Unrounded weights by node, each channel in the unit that its accumulators have with the smallest factor."""
+        self.input_metadata: dict[str, object] = {}
         self.modules: list[tuple[tuple[type, ...], Callable[[str, Any, Value], Value]]] = [
             ((Quantizer,), self._quantizer), ((ShiftConv2dLayer,), self._conv), ((ShiftLinearLayer,), self._linear),
             ((PadShortcut,), self._shortcut), ((nn.BatchNorm1d, nn.BatchNorm2d), self._batch_norm),
@@ -92,7 +128,8 @@ class _Converter:
             ((nn.AdaptiveAvgPool2d,), self._global_pool), ((nn.Identity, nn.Dropout, nn.Dropout2d), lambda w, m, x: x),
         ]
 
-    def run(self, metadata: dict[str, object]) -> Graph:
+    def run(self) -> tuple[str, ...]:
+        """Follow the whole trace; the names of the outputs."""
         outputs: tuple[str, ...] = ()
         for node in self.trace.nodes:
             if node.op == "placeholder":
@@ -103,7 +140,7 @@ class _Converter:
                 outputs = self._outputs(node)
             else:
                 self.env[node] = self._step(node)
-        return self.draft.finish(outputs, metadata)
+        return outputs
 
     def _step(self, node: fx.Node) -> Value:
         if not self.trace.is_tensor(node):
@@ -196,13 +233,14 @@ class _Converter:
                 return self.draft.nodes[0].name
             raise UnsupportedModel(f"{where}: quantizes the network's input a second way; it must have one quantizer")
         self.draft.nodes.append(Node(where, Input(), (), tensor))
+        self.input_metadata = input_metadata(grid, tensor)
         return where
 
     def _conv(self, where: str, module: ShiftConv2dLayer, value: Value) -> Value:
         source = self._activation(where, value, "ShiftConv2d")
         weight, unit = module.integer_weight(where)
         op = ShiftConv2d(weight, module.stride, module.padding, module.dilation, module.groups)
-        return self._convolve(where, op, source, unit, module.rounded_bias())
+        return self._shift_layer(where, module, op, source, unit)
 
     def _linear(self, where: str, module: ShiftLinearLayer, value: Value) -> Value:
         source = self._activation(where, value, "ShiftLinear")
@@ -210,7 +248,14 @@ class _Converter:
             raise UnsupportedModel(f"{where} (ShiftLinear): its input has shape {source.output.shape}, must be "
                                    f"{module.in_features} features; flatten it first")
         weight, unit = module.integer_weight(where)
-        return self._convolve(where, ShiftConv2d(weight), source, unit, module.rounded_bias())
+        return self._shift_layer(where, module, ShiftConv2d(weight), source, unit)
+
+    def _shift_layer(self, where: str, module: ShiftConv2dLayer | ShiftLinearLayer, op: ShiftConv2d, source: Node,
+                     unit: np.ndarray) -> Sum:
+        value = self._convolve(where, op, source, unit, module.rounded_bias())
+        latent = module.latent_weight().detach().double().numpy().reshape(op.weight.sign.shape[1:])
+        self.latent[value.tensors[0]] = latent / (unit / unit.min())[:, None, None, None]
+        return value
 
     def _convolve(self, where: str, op: ShiftConv2d, source: Node, unit: np.ndarray, bias: torch.Tensor | None) -> Sum:
         factor = source.output.scale * unit

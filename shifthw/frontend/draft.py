@@ -12,6 +12,7 @@ from ..ir.shapes import output_shape
 from ..ir.types import IntType, ShiftWeight, TensorType
 from ..ir.verify import verify
 from .fit import Factors, fit, multiplierless
+from .reference import Affine
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,7 @@ class Draft:
 
     def finish(self, outputs: tuple[str, ...], metadata: dict[str, object]) -> Graph:
         """The verified graph: nodes that no output depends on dropped, all multipliers fitted."""
-        self._drop_unused(outputs)
+        self.drop_unused(outputs)
         factors = self._factors()
         if not multiplierless(factors):
             self._raise_copies()
@@ -118,13 +119,21 @@ class Draft:
         verify(graph)
         return graph
 
+    def affine(self) -> dict[str, Affine]:
+        """The requantizations in real units, before their integers are fitted."""
+        return {name: Affine(tuple(factor / self[tensor].output.scale
+                                   for tensor, factor in zip(value.tensors, value.factors, strict=True)),
+                             value.offset, value.lo, value.hi)
+                for name, (value, _) in self.pending.items()}
+
     def _factors(self) -> list[Factors]:
         """Ratios and offsets in steps of each quantizer's grid."""
         return [Factors(name, tuple(factor / grid.scale for factor in value.factors), value.offset / grid.scale,
                         grid.rounding)
                 for name, (value, grid) in self.pending.items()]
 
-    def _drop_unused(self, outputs: tuple[str, ...]) -> None:
+    def drop_unused(self, outputs: tuple[str, ...]) -> None:
+        """Drop the nodes that no output depends on."""
         used = set(outputs)
         for node in reversed(self.nodes):
             if node.name in used:

@@ -136,6 +136,13 @@ class _ShiftLayer(nn.Module):
         steps = torch.floor(self.bias.detach() * 2.0**fraction) / 2.0**fraction
         return _StraightThrough.apply(self.bias, steps.clamp(-(2.0 ** (integer - 1)), 2.0 ** (integer - 1) - 1))
 
+    def latent_weight(self) -> torch.Tensor:
+        """The real weights before any rounding, in the shape of the layer's."""
+        if self.form == "PS":
+            shift, sign = (self.shift, self.sign) if self.terms > 1 else (self.shift[None], self.sign[None])
+            return (sign.clamp(-1, 1) * torch.exp2(shift)).sum(dim=0) * self.weight_scale.to(shift.dtype)
+        return self.weight * self.weight_scale.to(self.weight.dtype) if self.form == "Q" else self.weight
+
     def integer_weight(self, where: str = "weights") -> tuple[ShiftWeight, np.ndarray]:
         """Integer weights [terms, out, in/groups, kh, kw] (kh = kw = 1 for a linear layer) and the value of one unit
         of each output channel, float64[out].

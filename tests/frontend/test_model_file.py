@@ -37,7 +37,8 @@ def saved(model: nn.Module, tmp_path: Path) -> Path:
 def test_round_trip(saved: Path, model: nn.Module) -> None:
     graph = shifthw.load(saved)
     assert graph.name == "small"
-    assert graph.metadata == {"classes": ["a", "b", "c", "d"], "card": {"seed": 5}}
+    assert graph.metadata == {"classes": ["a", "b", "c", "d"], "card": {"seed": 5},
+                              "input": {"rounding": "floor", "lo": -128, "hi": 96}}
     x = torch.randn(5, 3, 6, 6)
     images = model[0].integers(x).numpy()
     expected = model[5].integers(model(x)).numpy()
