@@ -216,11 +216,13 @@ class Core(wiring.Component):
                                         for o in range(c.pe)], lambda: Requantize(
             activation_bits=c.activation_bits, accumulator_bits=c.accumulator_bits,
             multiplier_bits=c.multiplier_bits, bias_bits=c.bias_bits, shifts=c.shifts, residual=c.residual,
-            residual_shift=c.residual_shift))
+            residual_shift=c.residual_shift, ties_to_even=c.ties_to_even))
         # The instruction may change one cycle after its last step: what it says travels with the tile.
         clamp_stage = c.accumulate_latency + c.requantize_latency - 1
         multiplier = self._delay(m, "residual_multiplier", field("residual_multiplier"), c.accumulate_latency)
         shift_select = self._delay(m, "shift_select", field("shift_select"), clamp_stage - 1)
+        if c.ties_to_even:
+            even = self._delay(m, "ties_to_even", field("ties_to_even"), clamp_stage - 1)
         bounds = self._delay(m, "bounds", Cat(field("clamp_lo"), field("clamp_hi")), clamp_stage)
         if c.residual:
             residual = self._delay(m, "residual", Cat(step.residual, step.slot), c.read_latency)
@@ -236,6 +238,8 @@ class Core(wiring.Component):
                 unit.shift_select.eq(shift_select),
                 unit.lo.eq(bounds[:bound_bits]), unit.hi.eq(bounds[bound_bits:]),
             ]
+            if c.ties_to_even:
+                m.d.comb += unit.even.eq(even)
             if c.multiplier_bits:
                 m.d.comb += unit.m.eq(lane[:c.multiplier_bits])
             if c.residual:

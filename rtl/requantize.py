@@ -12,14 +12,16 @@ from .module_library import SharedComponent
 class Requantize(SharedComponent):
     """Scales, adds, shifts and saturates.
 
-    y = clamp((acc*m + (r << residual_shift)*mr + b) >> shifts[shift_select], lo, hi) mod 2**activation_bits
+    t = acc*m + (r << residual_shift)*mr + b
+    y = clamp(t >> shifts[shift_select], lo, hi) mod 2**activation_bits
 
-    The shift floors; no intermediate value can overflow. m and mr are 1 without a multiplier, r is 0
-    without a residual. lo <= hi.
+    The shift floors. With `even`, bit 0 of the shifted sum is cleared where the bits that a shift by 1 or more drops
+    are all 0: with half of a step in b that rounds to nearest, ties to the even number. No intermediate value can
+    overflow. m and mr are 1 without a multiplier, r is 0 without a residual. lo <= hi.
 
     Free running, an accumulator per cycle. Registers: operand, product (with a multiplier), sum, shift, clamp.
-    Latency 5 cycles with a multiplier, else 4. acc, m, b, r, mr belong to the same cycle; shift_select is taken
-    `shift_stage` cycles and lo, hi are taken `clamp_stage` cycles after them.
+    Latency 5 cycles with a multiplier, else 4. acc, m, b, r, mr belong to the same cycle; shift_select and even are
+    taken `shift_stage` cycles and lo, hi are taken `clamp_stage` cycles after them.
 
     The residual's product is formed a stage early and added to b, so that each product and its addition fit
     one DSP slice (25x18 bits on 7 series, 27x18 on UltraScale+) and the two slices cascade.
@@ -40,6 +42,8 @@ class Requantize(SharedComponent):
         Whether there are r and mr.
     residual_shift : int
         0 or more.
+    ties_to_even : bool
+        Whether there is even.
 
     Members
     -------
@@ -49,13 +53,15 @@ class Requantize(SharedComponent):
     r : In(activation_bits), if residual
     mr : In(signed(multiplier_bits)), if residual and multiplier_bits
     shift_select : In(shift_select_bits)
+    even : In(1), if ties_to_even
     lo : In(signed(activation_bits + 1))
     hi : In(signed(activation_bits + 1))
     y : Out(activation_bits)
     """
 
     def __init__(self, *, activation_bits: int, accumulator_bits: int, multiplier_bits: int, bias_bits: int,
-                 shifts: tuple[int, ...], residual: bool, residual_shift: int = 0) -> None:
+                 shifts: tuple[int, ...], residual: bool, residual_shift: int = 0,
+                 ties_to_even: bool = False) -> None:
         self.activation_bits = activation_bits
         self.accumulator_bits = accumulator_bits
         self.multiplier_bits = multiplier_bits
@@ -63,6 +69,7 @@ class Requantize(SharedComponent):
         self.shifts = shifts
         self.residual = residual
         self.residual_shift = residual_shift
+        self.ties_to_even = ties_to_even
         self.shift_select_bits = bits_for(len(shifts))
         super().__init__({
             "acc": In(signed(accumulator_bits)),
@@ -71,6 +78,7 @@ class Requantize(SharedComponent):
             **({"r": In(activation_bits)} if residual else {}),
             **({"mr": In(signed(multiplier_bits))} if residual and multiplier_bits else {}),
             "shift_select": In(self.shift_select_bits),
+            **({"even": In(1)} if ties_to_even else {}),
             "lo": In(signed(activation_bits + 1)),
             "hi": In(signed(activation_bits + 1)),
             "y": Out(activation_bits),
@@ -81,7 +89,7 @@ class Requantize(SharedComponent):
         residual = f"_r{self.residual_shift}" if self.residual else ""
         shifts = "_".join(map(str, self.shifts))
         return (f"requantize_a{self.activation_bits}_c{self.accumulator_bits}_m{self.multiplier_bits}"
-                f"_b{self.bias_bits}{residual}_s{shifts}")
+                f"_b{self.bias_bits}{residual}_s{shifts}{'_e' if self.ties_to_even else ''}")
 
     @property
     def latency(self) -> int:
@@ -90,7 +98,7 @@ class Requantize(SharedComponent):
 
     @property
     def shift_stage(self) -> int:
-        """Cycles from `acc` to the `shift_select` that applies to it."""
+        """Cycles from `acc` to the `shift_select` and `even` that apply to it."""
         return self.latency - 2
 
     @property
@@ -111,13 +119,16 @@ class Requantize(SharedComponent):
         return max((-lowest - 1).bit_length(), highest.bit_length()) + 1
 
     def model(self, acc: np.ndarray, m: np.ndarray | int, b: np.ndarray | int, *, shift: int, lo: int, hi: int,
-              r: np.ndarray | int = 0, mr: int = 1) -> np.ndarray:
+              r: np.ndarray | int = 0, mr: int = 1, even: bool = False) -> np.ndarray:
         """Codes 0..2**activation_bits-1 of signed accumulators; integers that broadcast, `shift` in bits."""
         # Python's integers where 64 bits would not do.
         wide = np.int64 if self.sum_bits <= 64 else object
         total = np.asarray(acc, wide) * np.asarray(m, wide) + np.asarray(b, wide)
         total = total + (np.asarray(r, wide) << self.residual_shift) * mr
-        return np.minimum(np.maximum(total >> shift, lo), hi) & ((1 << self.activation_bits) - 1)
+        shifted = total >> shift
+        if even and shift:
+            shifted = np.where(total & ((1 << shift) - 1) == 0, shifted & ~1, shifted)
+        return np.minimum(np.maximum(shifted, lo), hi) & ((1 << self.activation_bits) - 1)
 
     def elaborate(self, platform):
         m = Module()
@@ -161,10 +172,17 @@ class Requantize(SharedComponent):
         they are and the two top bits say on which side it is.
         """
         sign, top = total[-1], self.sum_bits - 1
-        low = [Cat(total[min(k + shift, top)] for k in range(self.activation_bits)) for shift in self.shifts]
+        low = [self._low(total, shift) for shift in self.shifts]
         above = [Cat(total[k] for k in range(self.activation_bits + shift, top)) for shift in self.shifts]
         outside = [(bits ^ sign.replicate(len(bits))).any() for bits in above]
         shifted = Signal(signed(self.activation_bits + 2), reset_less=True)
         select = self.shift_select if len(self.shifts) > 1 else 0
         m.d.sync += shifted.eq(Cat(Array(low)[select], sign ^ Array(outside)[select], sign))
         return shifted
+
+    def _low(self, total, shift):
+        """The low activation_bits of the shifted sum."""
+        bits = Cat(total[min(k + shift, self.sum_bits - 1)] for k in range(self.activation_bits))
+        if not self.ties_to_even or shift == 0:
+            return bits
+        return Cat(bits[0] & (~self.even | total[:shift].any()), bits[1:])

@@ -48,6 +48,8 @@ class ArrayConfig:
     """Whether requantize has a second operand."""
     residual_shift: int = 0
     """Fixed left shift of the second operand: its multipliers are multiples of 2**residual_shift."""
+    ties_to_even: bool = False
+    """Whether a layer's requantize can round ties to the even number."""
     max_pool: bool = False
     """Whether there is a maximum unit."""
     lane_sum: bool = False
@@ -192,8 +194,11 @@ class ArrayConfig:
 
     # -- identity ------------------------------------------------------------------------------
     def to_json(self) -> dict[str, object]:
-        """Plain values, in declaration order."""
-        return {**dataclasses.asdict(self), "shifts": list(self.shifts)}
+        """Plain values, in declaration order. ties_to_even only where it is on: older engines keep their digest."""
+        values = {**dataclasses.asdict(self), "shifts": list(self.shifts)}
+        if not self.ties_to_even:
+            del values["ties_to_even"]
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, object]) -> "ArrayConfig":

@@ -126,6 +126,7 @@ class InstructionLayout:
             ("weight_hold", 1, False),          # all steps use the group's first word, reduce steps its second
             ("scale_base", bits_for(c.scale_words), False),      # in start and scale memory alike
             ("shift_select", c.shift_select_bits, False),
+            ("ties_to_even", int(c.ties_to_even), False),  # no bit where no layer needs it
             ("clamp_lo", code + 1, True),
             ("clamp_hi", code + 1, True),
             ("residual", 1, False),

@@ -226,7 +226,11 @@ class TileLoop:
         if f["residual"]:
             mr = (f["residual_multiplier"] if c.multiplier_bits else 1) << c.residual_shift
             total = total + self._residuals(og, tiles, low) * mr
-        shifted = np.clip(total >> c.shifts[f["shift_select"]], f["clamp_lo"], f["clamp_hi"]).astype(np.int64)
+        shift = c.shifts[f["shift_select"]]
+        shifted = total >> shift
+        if f["ties_to_even"] and shift:
+            shifted = np.where(total & ((1 << shift) - 1) == 0, shifted & ~1, shifted)
+        shifted = np.clip(shifted, f["clamp_lo"], f["clamp_hi"]).astype(np.int64)
         self._write(og, tiles, shifted.transpose(0, 1, 3, 2) & ((1 << c.activation_bits) - 1), low)
 
     def _residuals(self, og: int, tiles: np.ndarray, low: int) -> np.ndarray:

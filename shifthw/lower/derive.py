@@ -61,6 +61,7 @@ def derive_numbers(network: Network, shape: ArrayConfig) -> ArrayConfig:
         multiplier_bits=multiplier_bits(layers), shifts=all_shifts(network),
         bias_bits=max([2, *(_bias_bits(layer, network, bits) for layer in layers if layer.scale)]),
         residual=any(layer.residual for layer in layers), residual_shift=residual_shift(layers),
+        ties_to_even=any(layer.scale.ties_to_even for layer in layers if layer.scale),
         max_pool=any(layer.kind is Kind.MAX_POOL for layer in layers),
         output_pixels=1 if network.tensors[network.result].shape[1:] == (1, 1) else shape.pixels)
 

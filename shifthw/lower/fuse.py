@@ -26,6 +26,7 @@ class Scale:
 
     Rounding is in the bias; common factors of two of the multipliers are divided out (that is exact,
     because floor((acc*2**k + b) / 2**s) == floor((acc + floor(b / 2**k)) / 2**(s-k))).
+    ties_to_even: bit 0 of the shifted sum is cleared where the shift drops nothing but zeros; then shift > 0.
     """
 
     multiplier: np.ndarray
@@ -34,6 +35,7 @@ class Scale:
     lo: int
     hi: int
     residual_multiplier: int = 0
+    ties_to_even: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,9 +185,6 @@ class _Fuser:
                                        f"one per layer; quantize the residual with one scale for all channels")
             residual_multiplier = int(multipliers[1][0])
             residual = self._stored(node, names[1]) if residual_multiplier else None  # times 0: no residual
-        if op.rounding is Rounding.HALF_EVEN:
-            raise UnsupportedModel(f"{node.name}: rounds halves to even, which the engine cannot yet; use "
-                                   f"Rounding.HALF_UP")
         self.tensors[node.name] = node.output
         scale = _scale(op, multipliers[0], residual_multiplier, node.output.channels)
         base = self._main(node, names[0]) if wide[0] else Layer(node.name, Kind.IDENTITY, self._stored(node, names[0]),
@@ -236,4 +235,10 @@ def _scale(op: Requantize, multiplier: np.ndarray, residual_multiplier: int, cha
     bias = np.broadcast_to(np.asarray(op.bias, np.int64), channels) + op.half
     bits = int(np.bitwise_or.reduce(multiplier)) | residual_multiplier
     factor = min(op.shift, (bits & -bits).bit_length() - 1) if bits else op.shift
-    return Scale(multiplier >> factor, bias >> factor, op.shift - factor, op.lo, op.hi, residual_multiplier >> factor)
+    ties = bias & ((1 << factor) - 1) == 0  # where it is not, the bias alone keeps the sum off a tie
+    even = op.rounding is Rounding.HALF_EVEN and op.shift > 0 and bool(ties.any())
+    if even:
+        # One factor stays, as an odd bias, where only some channels can have ties; a tie needs a shift to be seen.
+        factor = min(factor - (not ties.all()), op.shift - 1)
+    bias = bias >> factor | (even & ~ties)
+    return Scale(multiplier >> factor, bias, op.shift - factor, op.lo, op.hi, residual_multiplier >> factor, even)

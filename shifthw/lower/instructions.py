@@ -84,7 +84,7 @@ def task_fields(task: Task, bases: Bases, config: ArrayConfig) -> dict[str, int]
         "mask_high": int(source.dtype.signed), "weight_base": bases.weight,
         "weight_stride": task.group_words if several and not shared else 0, "weight_hold": int(task.hold),
         "scale_base": bases.scale, "shift_select": bases.shift_select,
-        "clamp_lo": scale.lo, "clamp_hi": scale.hi,
+        "ties_to_even": int(scale.ties_to_even), "clamp_lo": scale.lo, "clamp_hi": scale.hi,
     }
     if task.residual:
         residual = task.residual

@@ -75,5 +75,5 @@ def _bias_bits(scale: Scale) -> int:
 def _scaled(scale: Scale, limit: int, shifts: list[int]) -> Scale:
     shift = min(shift for shift in shifts if shift >= scale.shift)
     k = shift - scale.shift
-    return Scale(np.left_shift(scale.multiplier, k), np.left_shift(scale.bias, k), shift, scale.lo, scale.hi,
-                 scale.residual_multiplier << k)
+    return dataclasses.replace(scale, multiplier=np.left_shift(scale.multiplier, k), bias=np.left_shift(scale.bias, k),
+                               shift=shift, residual_multiplier=scale.residual_multiplier << k)

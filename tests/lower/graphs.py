@@ -108,7 +108,7 @@ def _random_layer(build: GraphBuilder, tensor: str, stored: list[str], dtype) ->
     rng = build.rng
     channels, height, width = build.type(tensor).shape
     kind = rng.choice(["conv", "conv", "conv", "grouped", "depthwise", "max", "sum", "global", "requantize", "linear"])
-    rounding = Rounding.FLOOR if rng.integers(2) else Rounding.HALF_UP
+    rounding = list(Rounding)[int(rng.integers(len(Rounding)))]
     if kind in ("conv", "grouped", "depthwise", "linear"):
         groups, out = 1, int(rng.choice([1, 3, 4, 8, 10, 16, 20]))
         if kind == "grouped":

@@ -6,10 +6,10 @@ import pytest
 from shifthw.emulator import Emulator
 from shifthw.errors import UnsupportedModel
 from shifthw.ir import interpret
-from shifthw.ir.graph import Flatten, MaxPool2d, Requantize, Rounding, SumPool2d
-from shifthw.ir.types import IntType
+from shifthw.ir.graph import Flatten, MaxPool2d, Requantize, Rounding, ShiftConv2d, SumPool2d
+from shifthw.ir.types import IntType, ShiftWeight
 from shifthw.lower import compile_graph
-from shifthw.lower.fuse import Kind, fuse
+from shifthw.lower.fuse import Kind, Scale, fuse
 
 from .graphs import GraphBuilder
 
@@ -41,6 +41,66 @@ def test_common_factors_of_two_are_divided_out_exactly() -> None:
     add(build, [12, 8], build.conv("images", 4), "images", shift=5, bias=-7, rounding=Rounding.HALF_UP)
     scale = fuse(build.graph()).layers[0].scale
     assert (scale.multiplier[0], scale.residual_multiplier, scale.shift, scale.bias[0]) == (3, 2, 3, (-7 + 16) >> 2)
+
+
+def scaled(scale: Scale, acc: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """The equation of Scale, per channel: int64[values, channels]."""
+    total = acc[:, None] * scale.multiplier + residual[:, None] * scale.residual_multiplier + scale.bias
+    shifted = total >> scale.shift
+    if scale.ties_to_even and scale.shift:
+        shifted = np.where(total % (1 << scale.shift) == 0, shifted & ~1, shifted)
+    return np.clip(shifted, scale.lo, scale.hi)
+
+
+@pytest.mark.parametrize("rounding", list(Rounding))
+@pytest.mark.parametrize("shift", [0, 1, 2, 5])
+@pytest.mark.parametrize("multipliers", [(1, 1, 1, 1), (2, 6, -2, 4), (4, 4, 4, 4), (12, 8, 0, -4), (0, 0, 0, 0),
+                                         (3, 5, 1, -7), (32, 64, 32, 96)])
+@pytest.mark.parametrize("residual_multiplier", [0, 1, 4])
+def test_scales_equal_the_golden_model(rounding: Rounding, shift: int, multipliers: tuple[int, ...],
+                                       residual_multiplier: int) -> None:
+    """Biases that tie in all, in some and in no channels."""
+    operands = (np.arange(-40, 41), np.arange(40, -41, -1) * 3)
+    half = 1 << shift >> 1
+    for bias in ([0, 0, 0, 0], [half, 0, 1, -1], [1, 3, 5, 7], [half, half, half, half], [2, 4, -6, 10]):
+        factors = (np.array(multipliers), np.full(4, residual_multiplier))
+        op = Requantize(factors, np.array(bias), shift, -128, 127, rounding)
+        build = sum_of_halves(op)
+        images = np.repeat(np.stack(operands, axis=1), 4, axis=1)[:, :, None, None]
+        expected = interpret(build.graph(), images)[build.graph().outputs[0]][:, :, 0, 0]
+        np.testing.assert_array_equal(scaled(fuse(build.graph()).layers[-1].scale, *operands), expected)
+
+
+def sum_of_halves(op: Requantize) -> GraphBuilder:
+    """`op` on the first four and the last four channels of the input."""
+    build = GraphBuilder(np.random.default_rng(0), (8, 1, 1), IntType(16, True))
+    pick = np.eye(8, dtype=np.int8).reshape(1, 8, 8, 1, 1)
+    names = []
+    for half in (pick[:, :4], pick[:, 4:]):
+        acc = build.add(ShiftConv2d(ShiftWeight(half.copy(), np.zeros_like(half))), "images")
+        names.append(build.add(Requantize((np.ones(4, np.int64),), np.zeros(4, np.int64), 0, -(1 << 15), (1 << 15) - 1),
+                               acc, dtype=IntType(16, True)))
+    build.add(op, *names, dtype=S8)
+    return build
+
+
+@pytest.mark.parametrize(("multiplier", "bias", "expected"), [
+    (1, [0, 0, 0, 0], (1, 3, True)),         # ties
+    (4, [0, 4, -4, 8], (1, 1, True)),        # ties, common factor gone
+    (4, [1, 2, 3, 5], (1, 1, False)),        # no ties: halves may as well go up
+    (4, [0, 2, 3, 5], (2, 2, True)),         # some: one factor holds the others off
+    (8, [4, 4, 4, 4], (2, 1, True)),         # nothing but ties: one bit is left to see it
+    (8, [0, 0, 0, 0], (1, 0, False)),        # whole numbers
+])
+def test_ties_to_even_only_where_there_are_ties(multiplier: int, bias: list[int],
+                                                expected: tuple[int, int, bool]) -> None:
+    build = builder()
+    build.add(Requantize((np.full(4, multiplier),), np.array(bias), 3, -128, 127, Rounding.HALF_EVEN),
+              build.conv("images", 4), dtype=S8)
+    scale = fuse(build.graph()).layers[0].scale
+    assert (scale.multiplier[0], scale.shift, scale.ties_to_even) == expected
+    config = compile_graph(build.graph(), images=1, pixels=2, simd=4, pe=2).config
+    assert config.ties_to_even == expected[2]
 
 
 def test_activations_alone_become_identities() -> None:

@@ -1,5 +1,6 @@
 """Requantize against its model, and the model against Python's integers."""
 
+from fractions import Fraction
 from itertools import product
 from typing import Any
 
@@ -24,11 +25,12 @@ SHAPES: dict[str, tuple[int, int, int, int, tuple[int, ...], int | None]] = {
 }
 
 
-def create(shape: str) -> Requantize:
+def create(shape: str, ties_to_even: bool = False) -> Requantize:
     """The component of one of SHAPES."""
     activation, accumulator, multiplier, bias, shifts, residual = SHAPES[shape]
     return Requantize(activation_bits=activation, accumulator_bits=accumulator, multiplier_bits=multiplier,
-                      bias_bits=bias, shifts=shifts, residual=residual is not None, residual_shift=residual or 0)
+                      bias_bits=bias, shifts=shifts, residual=residual is not None, residual_shift=residual or 0,
+                      ties_to_even=ties_to_even)
 
 
 def extremes(bits: int) -> list[int]:
@@ -38,7 +40,11 @@ def extremes(bits: int) -> list[int]:
 
 
 def operand_sets(dut: Requantize, count: int, seed: int) -> list[dict[str, int]]:
-    """All combinations of the operands' extremes, then random ones; clamps and shifts random."""
+    """All combinations of the operands' extremes, then random ones; clamps and shifts random.
+
+    With ties_to_even, half of the random ones have a bias that makes the sum a tie, or a tie but for its highest
+    fraction bit, if there is one in range.
+    """
     rng = np.random.default_rng(seed)
 
     def number(bits: int) -> int:
@@ -59,27 +65,52 @@ def operand_sets(dut: Requantize, count: int, seed: int) -> list[dict[str, int]]
     for values in sets:
         values["lo"], values["hi"] = clamps[int(rng.integers(len(clamps)))]
         values["shift_select"] = int(rng.integers(len(dut.shifts)))
+    if dut.ties_to_even:
+        for n, values in enumerate(sets[-count::2]):
+            step = 1 << dut.shifts[values["shift_select"]]
+            tie = values["b"] - total_of(dut, values) % step + n % 2 * (step >> 1)
+            values["b"] = tie if -1 << (dut.bias_bits - 1) <= tie < 1 << (dut.bias_bits - 1) else values["b"]
+        for values in sets:
+            values["even"] = int(rng.integers(4) > 0)
     return sets
 
 
+def total_of(dut: Requantize, v: dict[str, int]) -> int:
+    """The sum, in Python's integers."""
+    return v["acc"] * v["m"] + (v["r"] << dut.residual_shift) * v["mr"] + v["b"]
+
+
 def reference(dut: Requantize, v: dict[str, int]) -> int:
-    """The equation, in Python's integers."""
-    value = (v["acc"] * v["m"] + (v["r"] << dut.residual_shift) * v["mr"] + v["b"]) >> dut.shifts[v["shift_select"]]
+    """The equation, in Python's integers; the bias brings the half of a step that a nearest number needs."""
+    total, shift = total_of(dut, v), dut.shifts[v["shift_select"]]
+    value = total >> shift
+    if v.get("even") and shift:
+        value = round(Fraction(total - (1 << (shift - 1)), 1 << shift))
     return max(v["lo"], min(v["hi"], value)) % (1 << dut.activation_bits)
 
 
+@pytest.mark.parametrize("ties_to_even", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_hardware_and_model(shape: str) -> None:
-    dut = create(shape)
+def test_hardware_and_model(shape: str, ties_to_even: bool) -> None:
+    dut = create(shape, ties_to_even)
     check_members(dut)
-    sets = operand_sets(dut, 200, seed=12)
+    sets = operand_sets(dut, 400, seed=12)
     inputs = [{name: value for name, value in values.items() if name in dut.signature.members} for values in sets]
-    moved = later(inputs, {"shift_select": dut.shift_stage, "lo": dut.clamp_stage, "hi": dut.clamp_stage})
+    moved = later(inputs, {"shift_select": dut.shift_stage, "even": dut.shift_stage,
+                           "lo": dut.clamp_stage, "hi": dut.clamp_stage})
     records = simulate(dut, moved, flush=1)[dut.latency:]
     for values, record in zip(sets, records, strict=True):
         model = dut.model(np.array([values["acc"]], object), values["m"], values["b"], r=values["r"], mr=values["mr"],
-                          shift=dut.shifts[values["shift_select"]], lo=values["lo"], hi=values["hi"])
+                          shift=dut.shifts[values["shift_select"]], lo=values["lo"], hi=values["hi"],
+                          even=bool(values.get("even")))
         assert record["y"] == reference(dut, values) == int(model[0]), values
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_sweep_has_ties_that_change_the_result(shape: str) -> None:
+    dut = model_only(create(shape, ties_to_even=True))
+    changed = [v for v in operand_sets(dut, 400, seed=12) if reference(dut, v) != reference(dut, v | {"even": 0})]
+    assert len(changed) >= (3 if any(dut.shifts) else 0)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

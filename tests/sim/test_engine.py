@@ -8,8 +8,9 @@ import pytest
 from shifthw.emit.verilog import TOP, engine_files, primitive_files
 from shifthw.emulator import Emulator
 from shifthw.ir import interpret
-from shifthw.ir.graph import Flatten, Graph, MaxPool2d, SumPool2d
+from shifthw.ir.graph import Flatten, Graph, MaxPool2d, Requantize, Rounding, SumPool2d
 from shifthw.ir.types import IntType
+from shifthw.isa import InstructionLayout, Opcode
 from shifthw.lower import compile_graph
 from shifthw.sim.build import Engine, build_simulator
 from shifthw.sim.run import simulate
@@ -72,6 +73,35 @@ def test_images_in_lockstep_of_fifteen_bits_on_a_wide_bus(simulator_cache: Path)
 def test_odd_network(simulator_cache: Path) -> None:
     build = odd_network()
     check(build.graph(), build.images(4), simulator_cache, stalls=(None, 6), images=1, pixels=8, simd=8, pe=8)
+
+
+def ties_network(rounding: Rounding) -> GraphBuilder:
+    """Layers with other shifts and with and without multipliers, of which the second never rounds to even."""
+    signed = IntType(8, True)
+    build = GraphBuilder(np.random.default_rng(23), (4, 5, 6), signed)
+
+    def layer(source: str, multiplier: int, shift: int, rounding: Rounding, residual: str = "") -> str:
+        acc = build.conv(source, 8, (1, 1), padding=(0, 0, 0, 0), levels=2)
+        factors, bias = np.full(8, multiplier), build.rng.integers(-20, 20, 8)
+        op = Requantize((factors,) if not residual else (factors, np.full(8, 2)), bias, shift, -128, 127, rounding)
+        return build.add(op, *filter(None, (acc, residual)), dtype=signed)
+
+    x = layer("images", 1, 3, rounding)
+    x = layer(x, 4, 4, Rounding.HALF_UP)
+    layer(x, 3, 5, rounding, x)
+    return build
+
+
+def test_ties_go_to_the_even_number(simulator_cache: Path) -> None:
+    build, up = (ties_network(rounding) for rounding in (Rounding.HALF_EVEN, Rounding.HALF_UP))
+    pictures = build.images(3)
+    even, halves_up = (interpret(each.graph(), pictures, keep="all") for each in (build, up))
+    for name in (node.name for node in build.nodes if isinstance(node.op, Requantize)):
+        assert (even[name] != halves_up[name]).any()
+    program = compile_graph(build.graph(), images=1, pixels=2, simd=4, pe=2)
+    assert [f["ties_to_even"] for f in map(InstructionLayout(program.config).decode, program.instructions)
+            if f["opcode"] == Opcode.CONV] == [1, 0, 1]
+    check(build.graph(), pictures, simulator_cache, stalls=(None, 7), images=1, pixels=2, simd=4, pe=2)
 
 
 @pytest.mark.parametrize("family", ["xc7", "xcup"])
