@@ -15,7 +15,7 @@ from ..errors import UnsupportedModel
 from ..ir.graph import Flatten, Graph, Input, MaxPool2d, Node, Rounding, ShiftConv2d, SumPool2d
 from ..ir.types import IntType, ShiftWeight, TensorType
 from ..ir.verify import is_accumulator
-from ..nn import PadShortcut, QuantAct, Quantizer
+from ..nn import AdderConv2d, PadShortcut, QuantAct, Quantizer
 from ..nn import ShiftConv2d as ShiftConv2dLayer
 from ..nn import ShiftLinear as ShiftLinearLayer
 from .check import check
@@ -121,6 +121,7 @@ class _Converter:
         self.input_metadata: dict[str, object] = {}
         self.modules: list[tuple[tuple[type, ...], Callable[[str, Any, Value], Value]]] = [
             ((Quantizer,), self._quantizer), ((ShiftConv2dLayer,), self._conv), ((ShiftLinearLayer,), self._linear),
+            ((AdderConv2d,), self._adder),
             ((PadShortcut,), self._shortcut), ((nn.BatchNorm1d, nn.BatchNorm2d), self._batch_norm),
             ((nn.ReLU6, nn.Hardtanh), lambda where, m, x: self._clamp(where, x, m.min_val, m.max_val)),
             ((nn.ReLU,), lambda where, m, x: self._clamp(where, x, 0.0, math.inf)),
@@ -263,6 +264,10 @@ class _Converter:
         offset = np.zeros(channels) if bias is None else bias.detach().double().numpy()
         name = self.draft.add(where, op, source.name, float(factor.min()))
         return self._linear_sum(name, factor, offset)
+
+    def _adder(self, where: str, module: AdderConv2d, value: Value) -> Value:
+        raise UnsupportedModel(f"{where} (AdderConv2d): is an adder layer, -sum |x - w|, which the engine has no lanes "
+                               f"for; it runs in torch only; use a network of shift layers")
 
     def _shortcut(self, where: str, module: PadShortcut, value: Value) -> Value:
         """A 1x1 convolution with one-hot weights, and the same grid behind it: an exact copy."""

@@ -5,8 +5,10 @@ conv -> [BatchNorm2d] -> [add] -> [ReLU, ReLU6, Hardtanh] -> quantizer.
 """
 
 from ..ir.graph import Rounding
+from .adder import AdderConv2d
 from .quantizers import FixedPoint, QuantAct, Quantizer
 from .shift import ShiftConv2d, ShiftLinear
 from .shortcut import PadShortcut
 
-__all__ = ["FixedPoint", "PadShortcut", "QuantAct", "Quantizer", "Rounding", "ShiftConv2d", "ShiftLinear"]
+__all__ = ["AdderConv2d", "FixedPoint", "PadShortcut", "QuantAct", "Quantizer", "Rounding", "ShiftConv2d",
+           "ShiftLinear"]
