@@ -116,9 +116,9 @@ def test_fake_is_the_modules_own_forward_on_real_grids(rounding: Rounding) -> No
     model = Block("Q", lambda signed: QuantAct(8, signed, rounding=rounding), 1e-5, terms=2).double()
     seed_weights(model, 5)
     calibrate(model, images())
-    for module in model.modules():
-        if isinstance(module, QuantAct):
-            module.scale.mul_(1.013)  # the largest value would be a whole number of steps, give or take its last bit
+    for index, module in enumerate(model.modules()):
+        if isinstance(module, QuantAct):  # limits and means would be whole steps, give or take the last bit
+            module.scale.mul_(1.013 + index / 1000)
     converted = convert_model(model, images())
     expected = activations(model, images())
     values = fake(converted, expected["input"])
