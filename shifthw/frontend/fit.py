@@ -3,6 +3,9 @@
 y = (sum_k ratio[k] * x_k + offset), in steps of the output, becomes (sum_k m[k] * x_k + b) >> s with
 m = round(ratio * 2**s), b = round(offset * 2**s). Where all m are whole without rounding, b is
 floor(offset * 2**s) instead, and y exactly what real arithmetic gives: the rest of the sum is whole.
+With Rounding.HALF_EVEN, y is exact where all offset * 2**s are whole too; or where all m are even, and b is
+offset * 2**s where that is an even number, else the odd number beside it: no sum of real numbers is then at a
+tie, and no sum of integers.
 
 The engine has one multiplexer input per shift in use, so a network gets as few different shifts as
 keep every layer's multipliers precise. A second input (a residual) is a stored activation, whose step is
@@ -53,8 +56,9 @@ def fit(factors: Sequence[Factors]) -> list[Fitted]:
     """Integers for all requantizations of a network, in order.
 
     If every ratio is 2**-k, the same for all channels and inputs of a layer, all multipliers are 1 and
-    the shifts k. Otherwise the fewest shifts that leave each layer PRECISE_BITS significant bits, or as
-    many as the 18-bit multipliers allow it. Raises UnsupportedModel for factors that no shift can hold.
+    the shifts k; where HALF_EVEN is exact at a larger shift only, 2 and k + 1 (4 and 2 for k = 0). Otherwise
+    the fewest shifts that leave each layer PRECISE_BITS significant bits, or as many as the 18-bit multipliers
+    allow it. Raises UnsupportedModel for factors that no shift can hold.
     """
     if multiplierless(factors):
         return [_at(item, _plain_shift(item) or 0) for item in factors]
@@ -81,7 +85,7 @@ def _lower_residual(item: Factors, head: int) -> Factors:
 
 
 def multiplierless(factors: Sequence[Factors]) -> bool:
-    """Whether all multipliers of the network can be 1."""
+    """Whether the network needs no multipliers but one power of two per layer."""
     return all(_plain_shift(item) is not None for item in factors)
 
 
@@ -90,10 +94,29 @@ def _at(item: Factors, shift: int) -> Fitted:
     if not np.abs(item.offset * step).max(initial=0.0) < MAX_OFFSET:
         raise UnsupportedModel(f"{item.where}: its bias is {np.abs(item.offset).max():.3g} steps of the output, too "
                                f"large for the engine; check the batch norm's statistics and the quantizer's scale")
-    scaled = [ratio * step for ratio in item.ratios]
-    exact = all(_whole(ratio) for ratio in scaled) and (shift > 0 or item.rounding is Rounding.FLOOR)
-    bias = np.floor(item.offset * step) if exact else np.floor(item.offset * step + 0.5)
-    return Fitted(tuple(np.rint(ratio).astype(np.int64) for ratio in scaled), bias.astype(np.int64), shift)
+    multipliers = tuple(np.rint(ratio * step).astype(np.int64) for ratio in item.ratios)
+    return Fitted(multipliers, _bias(item, shift).astype(np.int64), shift)
+
+
+def _bias(item: Factors, shift: int) -> np.ndarray:
+    offset = item.offset * 2.0**shift
+    if item.rounding is Rounding.HALF_EVEN:
+        if shift > 1 and _whole_ratios(item, shift - 1):
+            return 2 * np.floor(offset / 2) + (offset % 2 != 0)
+    elif _whole_ratios(item, shift) and (shift > 0 or item.rounding is Rounding.FLOOR):
+        return np.floor(offset)
+    return np.floor(offset + 0.5)
+
+
+def _exact(item: Factors, shift: int) -> bool:
+    """Whether the integers at this shift give what real arithmetic gives."""
+    if item.rounding is Rounding.HALF_EVEN and not _whole(item.offset * 2.0**shift):
+        return shift > 1 and _whole_ratios(item, shift - 1)
+    return _whole_ratios(item, shift)
+
+
+def _whole_ratios(item: Factors, shift: int) -> bool:
+    return all(_whole(ratio * 2.0**shift) for ratio in item.ratios)
 
 
 def _whole(values: np.ndarray) -> bool:
@@ -101,12 +124,14 @@ def _whole(values: np.ndarray) -> bool:
 
 
 def _plain_shift(item: Factors) -> int | None:
-    """The k for which every ratio is 2**-k with k in 0..MAX_SHIFT; None if there is none."""
+    """The smallest exact shift for which every ratio is the same power of two up to 1; None if there is none."""
     values = np.unique(np.concatenate(item.ratios))
     if len(values) != 1 or not values[0] > 0:
         return None
     mantissa, exponent = math.frexp(float(values[0]))
-    return 1 - exponent if mantissa == 0.5 and 0 <= 1 - exponent <= MAX_SHIFT else None
+    if mantissa != 0.5 or exponent > 1:
+        return None
+    return next((shift for shift in range(1 - exponent, MAX_SHIFT + 1) if _exact(item, shift)), None)
 
 
 def _window(item: Factors) -> tuple[int, int]:
@@ -115,23 +140,15 @@ def _window(item: Factors) -> tuple[int, int]:
     if not math.isfinite(largest) or largest > MULTIPLIER_LIMIT:
         raise UnsupportedModel(f"{item.where}: one step of its input is {largest:.3g} steps of its output, must be at "
                                f"most {MULTIPLIER_LIMIT}; calibrate the quantizer")
-    if largest == 0:
-        return 0, MAX_SHIFT
-    highest = min(MAX_SHIFT, math.floor(math.log2(MULTIPLIER_LIMIT / largest)))
+    highest = min(MAX_SHIFT, math.floor(math.log2(MULTIPLIER_LIMIT / largest))) if largest else MAX_SHIFT
     if round(largest * 2.0**highest) > MULTIPLIER_LIMIT:
         highest -= 1
-    whole = _shift_for_whole(item, highest)
-    if whole is not None:
-        return whole, highest
+    exact = next((shift for shift in range(highest + 1) if _exact(item, shift)), None)
+    if exact is not None:
+        return exact, highest
     main = float(np.abs(item.ratios[0]).max(initial=0.0)) or largest
     bits = math.floor(math.log2(main)) + 1 + highest
     return highest - max(0, min(highest, bits - PRECISE_BITS)), highest
-
-
-def _shift_for_whole(item: Factors, highest: int) -> int | None:
-    """The smallest shift up to `highest` at which all ratios are whole, or None."""
-    ratios = np.concatenate(item.ratios)
-    return next((shift for shift in range(highest + 1) if _whole(ratios * 2.0**shift)), None)
 
 
 def _fewest_points(windows: Sequence[tuple[int, int]]) -> list[int]:

@@ -1,6 +1,7 @@
 """Conversion: the integer graph against the module's own forward, and a line for what has no mapping."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch.nn import functional
 from shifthw.errors import UnsupportedModel
 from shifthw.frontend import convert
 from shifthw.ir import Flatten, Graph, IntType, Requantize, ShiftConv2d, SumPool2d, interpret
+from shifthw.lower import compile_graph
 from shifthw.nn import FixedPoint, PadShortcut, QuantAct, Quantizer, Rounding
 from shifthw.nn import ShiftConv2d as Conv
 from shifthw.nn import ShiftLinear as Linear
@@ -89,6 +91,30 @@ def test_batch_norm_with_exact_gains(rounding: Rounding) -> None:
     graph = agree(model, images(3, 6, 7))
     assert graph.nodes[-1].op.lo == -12
     assert graph.nodes[-1].op.hi == 24
+
+
+def test_ties_to_the_even_number_are_exact_and_need_no_multiplier() -> None:
+    """Sums of few bits, whose ties are many: biases on their grid, biases off it, means of four."""
+    def even(scale: float, signed: bool = True) -> Quantizer:
+        return Quantizer(IntType(6, signed), *(-31, 31) if signed else (0, 63), Rounding.HALF_EVEN, scale)
+
+    def forward(net: Net, x: torch.Tensor) -> torch.Tensor:
+        x = net.q1(net.conv1(net.q0(x)))
+        x = net.q2(functional.relu(net.conv2(x)))
+        return net.q4(net.conv3(net.q3(functional.avg_pool2d(x, 2))))
+
+    model = Net(forward, conv1=Conv(3, 8, 3, bias=True, bias_format=(5, 4)), conv2=Conv(8, 8, 1, bias=True),
+                conv3=Conv(8, 8, 1), q0=even(0.125), q1=even(0.125), q2=even(0.03125, False),
+                q3=even(0.03125, False), q4=even(2.0**-6))
+    graph = agree(model, images(3, 10, 10))
+    requantizations = [node.op for node in graph.nodes if isinstance(node.op, Requantize)]
+    assert [op.rounding for op in requantizations] == [Rounding.HALF_EVEN] * 4
+    assert compile_graph(graph, images=1, pixels=4, simd=8, pe=4).config.multiplier_bits == 0
+    up = replace(graph, nodes=tuple(replace(node, op=replace(node.op, rounding=Rounding.HALF_UP))
+                                    if isinstance(node.op, Requantize) else node for node in graph.nodes))
+    numbers = np.random.default_rng(1).integers(-31, 32, (4, 3, 10, 10))
+    even_results, up_results = (interpret(each, numbers)[graph.outputs[0]] for each in (graph, up))
+    assert (even_results != up_results).any()
 
 
 def test_residual_add_is_one_rounding() -> None:

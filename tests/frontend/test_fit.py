@@ -1,10 +1,12 @@
 """Multipliers, biases and shifts for real factors."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from shifthw.errors import UnsupportedModel
-from shifthw.frontend.fit import MULTIPLIER_LIMIT, Factors, fit, multiplierless
+from shifthw.frontend.fit import MULTIPLIER_LIMIT, Factors, Fitted, fit, multiplierless
 from shifthw.ir import Rounding
 
 
@@ -48,6 +50,33 @@ def test_bias_of_exact_layers_gives_the_real_result() -> None:
                 assert item.shift == shift
                 assert np.array_equal((sums + item.bias[0] + integer_half) >> shift,
                                       np.floor(sums / 2.0**shift + offset + half))
+
+
+def even_results(item: Fitted, sums: np.ndarray) -> list[list[int]]:
+    """What a graph makes of sums that are the same in all channels."""
+    return [[round(Fraction(int(x) * int(m) + int(b), 1 << item.shift)) for x in sums]
+            for m, b in zip(item.multipliers[0], item.bias, strict=True)]
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5, 2.0**-5, 3.0, 0.75, 100 / 128])
+@pytest.mark.parametrize("offsets", [[0.0, 2.0], [0.5, -0.5], [0.25, 1.5], [0.3, -7.7], [0.0, 0.3], [0.5, 1e-9],
+                                     [1 / 64, -1 / 64]])
+def test_ties_to_the_even_number_give_the_real_result(ratio: float, offsets: list[float]) -> None:
+    """Also where some channels can have ties, others nearly."""
+    (item,) = fit([factors([ratio, ratio], offset=offsets, rounding=Rounding.HALF_EVEN)])
+    sums = np.arange(-300, 300)
+    assert even_results(item, sums) == [[round(Fraction(ratio) * int(x) + Fraction(offset)) for x in sums]
+                                        for offset in offsets]
+
+
+@pytest.mark.parametrize(("ratio", "offset", "expected"), [
+    (2.0**-5, 0.5, (1, 5, 16)), (2.0**-5, 0.3, (2, 6, 19)), (2.0**-5, -0.3, (2, 6, -19)),
+    (1.0, 3.0, (1, 0, 3)), (1.0, 0.5, (2, 1, 1)), (1.0, 0.3, (4, 2, 1))])
+def test_even_numbers_without_multipliers(ratio: float, offset: float, expected: tuple[int, int, int]) -> None:
+    layer = factors([ratio], offset=[offset], rounding=Rounding.HALF_EVEN)
+    assert multiplierless([layer])
+    (item,) = fit([layer])
+    assert (item.multipliers[0][0], item.shift, item.bias[0]) == expected
 
 
 def test_one_shift_where_all_layers_are_precise() -> None:
