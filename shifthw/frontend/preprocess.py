@@ -50,7 +50,7 @@ def preprocess(graph: Graph) -> Preprocess | None:
     if not isinstance(entry, dict) or set(entry) != {"scale", "mean", "std"}:
         raise ValueError("preprocess must be an object with scale, mean and std")
     mean, std = entry["mean"], entry["std"]
-    if not all(isinstance(values, list) and len(values) == channels for values in (mean, std)):
+    if not all(isinstance(values, list | tuple) and len(values) == channels for values in (mean, std)):
         raise ValueError(f"preprocess must have a mean and a std for each of {channels} channels")
     if not all(_is_real(value) for value in (entry["scale"], *mean, *std)) or not all(value > 0 for value in std):
         raise ValueError("preprocess must hold finite numbers, and each std must be positive")
@@ -69,6 +69,12 @@ def input_grid(graph: Graph) -> Grid:
     if type(lo) is not int or type(hi) is not int or not tensor.dtype.lo <= lo <= hi <= tensor.dtype.hi:
         raise ValueError(f"input must have lo..hi inside {tensor.dtype.lo}..{tensor.dtype.hi}")
     return Grid(tensor.dtype, tensor.scale, lo, hi, Rounding(entry["rounding"]))
+
+
+def check_metadata(graph: Graph) -> None:
+    """Raise ValueError for a malformed entry of the metadata."""
+    preprocess(graph)
+    input_grid(graph)
 
 
 def input_metadata(grid: Grid, tensor: TensorType) -> dict[str, object]:

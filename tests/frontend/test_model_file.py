@@ -1,5 +1,6 @@
 """Model files: what is written is read back, and nothing that is not a model gets in."""
 
+import copy
 import json
 import os
 import pickle
@@ -16,6 +17,9 @@ from torch import nn
 import shifthw
 from shifthw import zoo
 from shifthw.errors import BadModelFile, UnsupportedModel
+from shifthw.frontend import write_graph
+from shifthw.frontend.convert import capture_float
+from shifthw.frontend.model_file import load_model, write_model
 from shifthw.ir import interpret
 from shifthw.ir.serialize import to_document
 
@@ -136,7 +140,17 @@ def test_other_version(saved: Path) -> None:
 
 @pytest.mark.parametrize(("metadata", "message"), [
     ([], "metadata must be dict"), ({"classes": "abc"}, "classes must be a list of strings"),
-    ({"classes": [1]}, "classes must be a list of strings"), ({"card": 3}, "card must be an object")])
+    ({"classes": [1]}, "classes must be a list of strings"), ({"card": 3}, "card must be an object"),
+    ({"preprocess": [1]}, "preprocess must be an object with scale, mean and std"),
+    ({"preprocess": {"scale": 1.0, "mean": [0.0], "std": [1.0]}}, "a mean and a std for each of 3 channels"),
+    ({"preprocess": {"scale": 1.0, "mean": [0.0] * 3, "std": [1.0, 0.0, 1.0]}}, "each std must be positive"),
+    ({"preprocess": {"scale": "x", "mean": [0.0] * 3, "std": [1.0] * 3}}, "preprocess must hold finite numbers"),
+    ({"preprocess": {"scale": 1.0, "mean": [float("inf")] * 3, "std": [1.0] * 3}}, "must hold finite numbers"),
+    ({"input": {"rounding": "floor"}}, "input must be an object with rounding, lo and hi"),
+    ({"input": {"rounding": "up", "lo": 0, "hi": 1}}, "'up' is not a valid Rounding"),
+    ({"input": {"rounding": "floor", "lo": -129, "hi": 1}}, "input must have lo..hi inside -128..127"),
+    ({"input": {"rounding": "floor", "lo": 0.0, "hi": 1}}, "input must have lo..hi inside"),
+])
 def test_damaged_metadata(saved: Path, metadata: object, message: str) -> None:
     document = json.loads(torch.load(saved, weights_only=True)["graph"])
     altered(saved, graph=json.dumps(document | {"metadata": metadata}))
@@ -219,6 +233,112 @@ def test_array_of_another_type(saved: Path) -> None:
     content["arrays"] = {key: value.double() for key, value in content["arrays"].items()}
     torch.save(content, saved)
     refused(saved, "must have int8 signs and exponents")
+
+
+# -- the real-valued networks --------------------------------------------------------------------
+
+@pytest.fixture
+def with_float(model: nn.Module, tmp_path: Path) -> Path:
+    """A file with both networks; the float one before the weights were trained on."""
+    path = tmp_path / "model.pt"
+    other = copy.deepcopy(model)
+    other.float_reference = capture_float(other, torch.randn(2, 3, 6, 6))
+    with torch.no_grad():
+        other[1].weight.mul_(-1.0)
+    shifthw.save(other, path, torch.randn(2, 3, 6, 6), name="small")
+    return path
+
+
+def test_references_round_trip(with_float: Path, model: nn.Module) -> None:
+    read = load_model(with_float)
+    assert read.fake_reference is not None
+    assert read.float_reference is not None
+    latent = model[1].weight.detach().numpy()
+    assert np.array_equal(read.float_reference.weight["1"], latent)
+    assert read.float_reference.weight["1"].dtype == np.float32
+    assert np.array_equal(np.sign(read.fake_reference.weight["1"]), -np.sign(latent))
+    for reference in (read.fake_reference, read.float_reference):
+        assert list(reference.affine) == ["3", "5"]
+        assert (reference.affine["3"].lo, reference.affine["3"].hi) == (0.0, np.inf)
+        assert np.allclose(reference.affine["3"].offset, model[1].bias.detach(), rtol=0, atol=1e-15)
+        assert np.allclose(reference.affine["5"].gain[0], 1 / 16)
+
+
+def test_the_same_references_give_the_same_bytes(with_float: Path, tmp_path: Path) -> None:
+    write_model(load_model(with_float), tmp_path / "again.pt")
+    assert (tmp_path / "again.pt").read_bytes() == with_float.read_bytes()
+
+
+def test_a_graph_alone_is_a_model_file_too(with_float: Path, tmp_path: Path) -> None:
+    """As those of before there were references."""
+    write_graph(shifthw.load(with_float), tmp_path / "alone.pt")
+    assert set(torch.load(tmp_path / "alone.pt", weights_only=True)) == {"format", "version", "graph", "arrays"}
+    read = load_model(tmp_path / "alone.pt")
+    assert (read.fake_reference, read.float_reference) == (None, None)
+    assert to_document(read.graph)[0] == to_document(shifthw.load(with_float))[0]
+
+
+def test_only_the_fake_quantized_network(saved: Path) -> None:
+    read = load_model(saved)
+    assert read.fake_reference is not None
+    assert read.float_reference is None
+    assert not any("weight" in key for key in torch.load(saved, weights_only=True)["reference_arrays"])
+
+
+def test_malformed_metadata_are_not_written(model: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModel, match="small: its metadata is malformed: preprocess must have a mean"):
+        shifthw.save(model, tmp_path / "x.pt", torch.randn(2, 3, 6, 6), name="small",
+                     preprocess={"scale": 1.0, "mean": [0.5], "std": [0.5]})
+    assert list(tmp_path.iterdir()) == []
+
+
+REFERENCE: list[tuple[Callable[[dict[str, object], dict[str, torch.Tensor]], object], str]] = [
+    (lambda d, a: d.pop("fake"), "damaged graph .*an object with fake and float"),
+    (lambda d, a: d.update(more=1), "damaged graph .*an object with fake and float"),
+    (lambda d, a: d.update(fake=None), "damaged graph .*has an array 'fake/3/gain0' of no node"),
+    (lambda d, a: d.update(float=[]), "damaged graph .*float must be an object with the limits of every"),
+    (lambda d, a: d["fake"].pop("3"), "damaged graph .*fake must be an object with the limits of every"),
+    (lambda d, a: d["fake"].update({"9": [0, 1]}), "damaged graph .*and of no other node"),
+    (lambda d, a: d["fake"].update({"3": [0]}), r"damaged graph .*limits of 3 must be two numbers or null, not \[0\]"),
+    (lambda d, a: d["fake"].update({"3": ["0", None]}), "damaged graph .*limits of 3 must be"),
+    (lambda d, a: d["fake"].update({"3": [True, None]}), "damaged graph .*limits of 3 must be"),
+    (lambda d, a: d["fake"].update({"3": [float("nan"), None]}), "inconsistent graph: 3: has the limits nan"),
+    (lambda d, a: d["fake"].update({"3": [2, 1]}), "inconsistent graph: 3: has the limits 2.0..1.0; they must ascend"),
+    (lambda d, a: a.pop("float/1/weight"), "damaged graph [(]KeyError: 'float/1/weight'"),
+    (lambda d, a: a.pop("fake/3/gain0"), "damaged graph [(]KeyError: 'fake/3/gain0'"),
+    (lambda d, a: a.update({"fake/1/weight": torch.zeros(4, 3, 3, 3)}), "has an array 'fake/1/weight' of no node"),
+    (lambda d, a: a.update({"float/1/weight": torch.zeros(4, 3, 3)}), "inconsistent graph: 1: has real weights"),
+    (lambda d, a: a.update({"float/1/weight": torch.zeros(4, 3, 3, 3).long()}), "inconsistent graph: 1: .*int64"),
+    (lambda d, a: a["float/1/weight"].fill_(float("nan")), "inconsistent graph: 1: .*must be finite"),
+    (lambda d, a: a["fake/5/offset"].fill_(float("inf")), "inconsistent graph: 5: .*must be finite"),
+    (lambda d, a: a.update({"fake/5/offset": torch.zeros(1).expand(4)}), "damaged graph .*must be contiguous"),
+    (lambda d, a: a.update({"fake/5/offset": torch.zeros(4).bfloat16()}), "damaged graph"),
+    (lambda d, a: a.update({"fake/5/offset": [0]}), "damaged graph .*must be a tensor, not list"),
+]
+
+
+@pytest.mark.parametrize(("edit", "message"), REFERENCE)
+def test_damaged_references(edit: Callable[[object, object], object], message: str, with_float: Path) -> None:
+    content = torch.load(with_float, weights_only=True)
+    document, arrays = json.loads(content["reference"]), content["reference_arrays"]
+    edit(document, arrays)
+    altered(with_float, reference=json.dumps(document), reference_arrays=arrays)
+    refused(with_float, message)
+
+
+@pytest.mark.parametrize("changes", [dict(reference="["), dict(reference="[]"), dict(reference=None),
+                                     dict(reference_arrays=3), dict(reference="[" * 200000)])
+def test_references_of_nonsense(changes: dict[str, object], with_float: Path) -> None:
+    altered(with_float, **changes)
+    refused(with_float, "holds a damaged graph")
+
+
+@pytest.mark.parametrize("key", ["reference", "reference_arrays"])
+def test_half_of_a_reference(key: str, with_float: Path) -> None:
+    content = torch.load(with_float, weights_only=True)
+    del content[key]
+    torch.save(content, with_float)
+    refused(with_float, f"holds a damaged graph [(]KeyError: '{key}'")
 
 
 def refused(path: Path, message: str) -> None:
