@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from ..errors import UnsupportedModel
-from ..frontend import convert, load, write_graph
+from ..frontend.convert import convert_model
+from ..frontend.model_file import load_model, write_model
+from ..frontend.reference import Model
 from ..ir.graph import Graph
 from .digits import digits_path
 from .resnet import CLASSES, resnet8, resnet20
@@ -20,25 +22,25 @@ CIFAR_SHAPE = (3, 32, 32)
 
 @dataclass(frozen=True)
 class Entry:
-    """One network: what it is, in a line, and how its graph is made."""
+    """One network: what it is, in a line, and how its graph and its real-valued networks are made."""
 
     description: str
-    build: Callable[[], Graph]
+    build: Callable[[], Model]
 
 
-def _seeded(name: str, constructor: Callable[[], nn.Module]) -> Graph:
+def _seeded(name: str, constructor: Callable[[], nn.Module]) -> Model:
     """Seeded weights; calibrated in float64, so that no integer depends on the machine's order of additions."""
     model = constructor().double()
     images = torch.from_numpy(synthetic_images(CALIBRATION_IMAGES, CIFAR_SHAPE, SEED)).double() / 255
     seed_weights(model, SEED)
     calibrate(model, images)
     card: dict[str, object] = {"weights": "seeded", "seed": SEED}
-    return convert(model, images[:1], name, {"classes": list(CLASSES), "card": card})
+    return convert_model(model, images[:1], name, {"classes": list(CLASSES), "card": card})
 
 
 NAMES: dict[str, Entry] = {
     "digits": Entry("trained: 8x8 handwritten digits, residual CNN, 4-bit DeepShift weights, 8-bit activations",
-                    lambda: load(digits_path())),
+                    lambda: load_model(digits_path())),
     "resnet8": Entry("seeded: MLPerf Tiny image classification ResNet-8, 32x32x3, 12.5 M MACs, 4-bit DeepShift weights",
                      lambda: _seeded("resnet8", resnet8)),
     "resnet20": Entry("seeded: CIFAR ResNet-20, option-A shortcuts, 32x32x3, 40.6 M MACs, 4-bit DeepShift weights",
@@ -58,12 +60,12 @@ def describe(name: str) -> str:
 
 def build(name: str) -> Graph:
     """The integer graph of a network; the same every time. Raises UnsupportedModel for an unknown name."""
-    return _entry(name).build()
+    return _entry(name).build().graph
 
 
 def write(name: str, path: str | Path) -> None:
     """Write the network's model file, atomically."""
-    write_graph(build(name), path)
+    write_model(_entry(name).build(), path)
 
 
 def _entry(name: str) -> Entry:
