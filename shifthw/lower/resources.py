@@ -98,11 +98,19 @@ def requantize(c: ArrayConfig, k: Coefficients) -> Resources:
     """One pipeline."""
     if not c.multiplier_bits:
         return Resources(c.accumulator_bits + 29 + 12 * c.residual + 5 * (len(c.shifts) - 1),
-                         4 * c.activation_bits + 49)
+                         4 * c.activation_bits + 49) + tie_detection(c, in_dsp=False)
     products = (1 + c.residual) * (1 + (c.accumulator_bits > k.dsp_operand_bits))
     shifted = c.residual and (k.dsp_operand_bits > 25 or c.residual_shift > 0)
     lut = k.scale_lut + 3 * (c.activation_bits - 8) + 6 * (len(c.shifts) - 1) + k.residual_lut * shifted
-    return Resources(lut, k.scale_ff + k.residual_ff * c.residual, 0, products)
+    in_dsp = c.accumulator_bits <= k.dsp_operand_bits <= 25
+    return Resources(lut, k.scale_ff + k.residual_ff * c.residual, 0, products) + tie_detection(c, in_dsp)
+
+
+def tie_detection(c: ArrayConfig, in_dsp: bool) -> Resources:
+    """What ties_to_even adds to a pipeline; a sum that is not in a DSP slice has its lowest bits for nothing else."""
+    if not c.ties_to_even:
+        return Resources(0, 0)
+    return Resources(2 + sum(c.shifts) / 8, 0 if in_dsp else min(c.shifts))
 
 
 def operands(c: ArrayConfig) -> Resources:

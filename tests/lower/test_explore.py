@@ -78,7 +78,7 @@ def test_more_of_anything_costs_more(bits: int, levels: int) -> None:
     base = resources(config)
     for change in ({"images": 2}, {"pixels": 8}, {"simd": 16}, {"pe": 8},
                    {"activation_bits": bits + 1}, {"exponent_levels": levels + 1}, {"accumulator_bits": 25},
-                   {"max_pool": True}):
+                   {"max_pool": True}, {"ties_to_even": True}):
         more = resources(dataclasses.replace(config, **change))
         assert more.lut > base.lut and more.ff >= base.ff and more.dsp >= base.dsp
     assert resources(dataclasses.replace(config, feature_rows=4096)).bram36 > base.bram36
