@@ -2,5 +2,7 @@
 
 from .convert import convert
 from .model_file import load, save, write_graph
+from .post_training import QuantizeOptions, quantize
+from .prepare import prepare
 
-__all__ = ["convert", "load", "save", "write_graph"]
+__all__ = ["QuantizeOptions", "convert", "load", "prepare", "quantize", "save", "write_graph"]

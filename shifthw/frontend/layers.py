@@ -1,6 +1,6 @@
 """Which modules the converter knows, and whether one still computes what its class says."""
 
-from torch import nn
+from torch import fx, nn
 
 from ..errors import UnsupportedModel
 from ..nn import AdderConv2d, FixedPoint, PadShortcut, QuantAct, Quantizer, ShiftConv2d, ShiftLinear
@@ -44,6 +44,8 @@ def refuse_hidden_code(model: nn.Module) -> None:
         if module._forward_hooks or module._forward_pre_hooks:
             raise UnsupportedModel(f"{where}: has a forward hook, which the converter would not see; remove the hook, "
                                    f"or write what it does into forward")
+    if isinstance(model, fx.GraphModule):
+        return  # fx writes its forward and its __call__
     if "forward" in vars(model) or type(model).__call__ is not nn.Module.__call__:
         raise UnsupportedModel(f"{type(model).__name__}: replaces forward on the object, or __call__, which the "
                                f"converter would not see; define forward in its class")

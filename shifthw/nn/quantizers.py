@@ -1,5 +1,6 @@
 """Activation quantizers: real values onto an integer grid, with straight-through gradients."""
 
+import math
 from typing import Any
 
 import torch
@@ -107,6 +108,13 @@ class QuantAct(Quantizer):
     def calibrated(self) -> bool:
         """Whether the scale means something: given, or seen a batch that is not all zero."""
         return self.fixed or float(self.limit) > 0
+
+    def set_scale(self, scale: float) -> None:
+        """Give it a scale that training does not change."""
+        if not 0 < scale < math.inf:
+            raise ValueError(f"QuantAct: scale must be positive and finite, not {scale}")
+        self.scale.fill_(scale)
+        self.fixed = True
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.training and not self.fixed:

@@ -205,7 +205,7 @@ class ShiftLinear(_ShiftLayer):
     """torch.nn.Linear with weights that are signed powers of two; parameters as ShiftConv2d's."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, *, form: Form = "Q",
-                 weight_bits: int = 5, terms: int = 1, weight_scale: float = 1.0,
+                 weight_bits: int = 5, terms: int = 1, weight_scale: float | torch.Tensor = 1.0,
                  bias_format: tuple[int, int] | None = None) -> None:
         self.in_features, self.out_features = in_features, out_features
         super().__init__((out_features, in_features), bias, form, weight_bits, terms, weight_scale, bias_format)
