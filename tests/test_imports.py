@@ -23,6 +23,7 @@ MAY_USE: dict[str, set[str]] = {
     "quantize": {"errors", "ir"},
     "nn": {"errors", "ir", "quantize"},
     "frontend": {"errors", "ir", "nn", "quantize"},
+    "sources": {"errors", "frontend", "ir", "nn", "quantize"},
     "zoo": {"errors", "frontend", "ir", "nn", "quantize", ""},
     "program": HARDWARE | {"ir", "tensor_layout"},
     "lower": HARDWARE | {"ir", "program", "tensor_layout"},

@@ -1,0 +1,6 @@
+"""AdderNet (https://github.com/huawei-noah/AdderNet): adder layers between an ordinary first and last convolution."""
+
+from .architectures import ADDERNET
+from .framework import ORDINARY, Framework
+
+ADDER_NET = Framework("addernet", "AdderNet, adder layers: runs in torch only so far", ADDERNET, (ORDINARY,))
