@@ -14,7 +14,6 @@ from torch.nn import functional
 from ..errors import UnsupportedModel
 from ..ir.graph import Flatten, Graph, Input, MaxPool2d, Node, Rounding, ShiftConv2d, SumPool2d
 from ..ir.types import IntType, ShiftWeight, TensorType
-from ..ir.verify import is_accumulator
 from ..nn import AdderConv2d, PadShortcut, QuantAct, Quantizer
 from ..nn import ShiftConv2d as ShiftConv2dLayer
 from ..nn import ShiftLinear as ShiftLinearLayer
@@ -23,6 +22,7 @@ from .draft import Draft, Grid, Sum
 from .layers import known_type, redefined
 from .preprocess import input_metadata
 from .reference import Model, Reference, rounded_weights, verify_reference
+from .sums import added, averaged, convolved, real_value
 from .trace import Trace, path_of, trace
 
 OUTPUT_BITS = 8
@@ -198,10 +198,7 @@ class _Converter:
         if not isinstance(value, str):
             raise UnsupportedModel(f"{where}: reads the network's input, which must pass a quantizer first")
         tensor = self.draft[value].output
-        return self._linear_sum(value, np.full(tensor.channels, tensor.scale), np.zeros(tensor.channels))
-
-    def _linear_sum(self, tensor: str, factor: np.ndarray, offset: np.ndarray) -> Sum:
-        return Sum(self.draft[tensor].output.shape, (tensor,), (factor,), offset)
+        return real_value(self.draft, value, np.full(tensor.channels, tensor.scale))
 
     # -- layers --------------------------------------------------------------------------------
     def _quantizer(self, where: str, module: Quantizer, value: Value) -> Value:
@@ -253,17 +250,12 @@ class _Converter:
 
     def _shift_layer(self, where: str, module: ShiftConv2dLayer | ShiftLinearLayer, op: ShiftConv2d, source: Node,
                      unit: np.ndarray) -> Sum:
-        value = self._convolve(where, op, source, unit, module.rounded_bias())
+        bias = module.rounded_bias()
+        value = convolved(self.draft, where, op, source.name, source.output.scale * unit,
+                          None if bias is None else bias.detach().double().numpy())
         latent = module.latent_weight().detach().double().numpy().reshape(op.weight.sign.shape[1:])
         self.latent[value.tensors[0]] = latent / (unit / unit.min())[:, None, None, None]
         return value
-
-    def _convolve(self, where: str, op: ShiftConv2d, source: Node, unit: np.ndarray, bias: torch.Tensor | None) -> Sum:
-        factor = source.output.scale * unit
-        channels = op.weight.sign.shape[1]
-        offset = np.zeros(channels) if bias is None else bias.detach().double().numpy()
-        name = self.draft.add(where, op, source.name, float(factor.min()))
-        return self._linear_sum(name, factor, offset)
 
     def _adder(self, where: str, module: AdderConv2d, value: Value) -> Value:
         raise UnsupportedModel(f"{where} (AdderConv2d): is an adder layer, -sum |x - w|, which the engine has no lanes "
@@ -277,7 +269,7 @@ class _Converter:
         for channel in range(module.in_channels):
             sign[0, module.before + channel, channel] = 1
         op = ShiftConv2d(ShiftWeight(sign, np.zeros_like(sign)), (module.stride, module.stride))
-        copied = self._convolve(where, op, source, np.ones(module.out_channels), None)
+        copied = convolved(self.draft, where, op, source.name, np.full(module.out_channels, tensor.scale))
         self.draft.copies.append(copied.tensors[0])
         grid = Grid(tensor.dtype, tensor.scale, tensor.dtype.lo, tensor.dtype.hi, Rounding.FLOOR)
         return self.draft.quantize(f"{where}.quantize", copied, grid)
@@ -307,20 +299,10 @@ class _Converter:
         if len(operands) != 2 or len(node.args) != 2:
             raise UnsupportedModel(f"{where} (add): must add two tensors")
         left, right = (self._sum(where, self.env[operand]) for operand in operands)
-        if left.is_clamped or right.is_clamped:
-            raise UnsupportedModel(f"{where} (add): an operand is an activation function's result; quantize it first")
         shapes = [self.trace.shape(operand) for operand in operands]
-        if left.shape != right.shape or shapes[0] != shapes[1]:
+        if shapes[0] != shapes[1]:
             raise UnsupportedModel(f"{where} (add): adds shapes {shapes[0]} and {shapes[1]}; they must be equal")
-        terms: dict[str, np.ndarray] = {}
-        for tensor, factor in zip(left.tensors + right.tensors, left.factors + right.factors, strict=True):
-            terms[tensor] = terms[tensor] + factor if tensor in terms else factor
-        names = sorted(terms, key=lambda name: not is_accumulator(self.draft[name]))
-        if len(names) > 2 or len([name for name in names if is_accumulator(self.draft[name])]) > 1:
-            raise UnsupportedModel(f"{where} (add): at most one operand may be unquantized, and two in all be added; "
-                                   f"put a quantizer on the other operand")
-        return replace(left, tensors=tuple(names), factors=tuple(terms[name] for name in names),
-                       offset=left.offset + right.offset)
+        return added(self.draft, f"{where} (add)", left, right)
 
     # -- pools and shapes ----------------------------------------------------------------------
     def _max_pool(self, where: str, module: nn.MaxPool2d, value: Value) -> Value:
@@ -338,14 +320,15 @@ class _Converter:
             raise UnsupportedModel(f"{where} (AvgPool2d): must have ceil_mode=False and, with padding, "
                                    f"count_include_pad=True")
         op = SumPool2d(kernel, _pair(module.stride or kernel), padding * 2)
-        return self._average(where, op, source, module.divisor_override or kernel[0] * kernel[1])
+        divisor = module.divisor_override or kernel[0] * kernel[1]
+        return averaged(self.draft, where, op, source.name, source.output.scale, divisor)
 
     def _global_pool(self, where: str, module: nn.AdaptiveAvgPool2d, value: Value) -> Value:
         if module.output_size not in (1, (1, 1), [1, 1]):
             raise UnsupportedModel(f"{where} (AdaptiveAvgPool2d): must have output size 1, not {module.output_size}")
         source = self._activation(where, value, "AdaptiveAvgPool2d")
         size = source.output.shape[1:]
-        return self._average(where, SumPool2d(size, size), source, size[0] * size[1])
+        return averaged(self.draft, where, SumPool2d(size, size), source.name, source.output.scale, size[0] * size[1])
 
     def _mean(self, where: str, node: fx.Node, value: Value) -> Value:
         args, kwargs = self.trace.arguments(node)
@@ -353,12 +336,6 @@ class _Converter:
         if not isinstance(axes, tuple | list) or sorted(axis % 4 for axis in axes) != [2, 3]:
             raise UnsupportedModel(f"{where} (mean): must be over dimensions (2, 3), not {axes}")
         return self._global_pool(where, nn.AdaptiveAvgPool2d(1), value)
-
-    def _average(self, where: str, op: SumPool2d, source: Node, divisor: int) -> Sum:
-        """The division by the window's size joins the factor; the Requantize behind it does both."""
-        name = self.draft.add(where, op, source.name, source.output.scale)
-        channels = source.output.channels
-        return self._linear_sum(name, np.full(channels, source.output.scale / divisor), np.zeros(channels))
 
     def _reshape(self, where: str, value: Value, shape: tuple[int, ...]) -> Value:
         before = value.shape if isinstance(value, Sum) else self._activation(where, value, "flatten").output.shape

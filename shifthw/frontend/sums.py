@@ -1,0 +1,48 @@
+"""What layers make of activations, as real values that wait for their quantizer: common to all front ends."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import UnsupportedModel
+from ..ir.graph import ShiftConv2d, SumPool2d
+from ..ir.verify import is_accumulator
+from .draft import Draft, Sum
+
+
+def real_value(draft: Draft, tensor: str, factor: np.ndarray, offset: np.ndarray | None = None) -> Sum:
+    """tensor * factor[c] + offset[c]"""
+    return Sum(draft[tensor].output.shape, (tensor,), (factor,), np.zeros(len(factor)) if offset is None else offset)
+
+
+def convolved(draft: Draft, where: str, op: ShiftConv2d, source: str, factor: np.ndarray,
+              offset: np.ndarray | None = None) -> Sum:
+    """Append a convolution of `source`; one step of its output channel c is worth factor[c]."""
+    name = draft.add(where, op, source, float(factor.min()))
+    return real_value(draft, name, factor, offset)
+
+
+def averaged(draft: Draft, where: str, op: SumPool2d, source: str, scale: float, divisor: int) -> Sum:
+    """Append a pool of `source`, one step of which is worth `scale`.
+
+    The division by the window's size joins the factor; the Requantize behind it does both.
+    """
+    name = draft.add(where, op, source, scale)
+    return real_value(draft, name, np.full(draft[name].output.channels, scale / divisor))
+
+
+def added(draft: Draft, where: str, left: Sum, right: Sum) -> Sum:
+    """left + right, of one shape. Raises UnsupportedModel, naming `where`, for more than the engine adds at once."""
+    if left.is_clamped or right.is_clamped:
+        raise UnsupportedModel(f"{where}: an operand is an activation function's result; quantize it first")
+    if left.shape != right.shape:
+        raise UnsupportedModel(f"{where}: adds shapes {left.shape} and {right.shape}; they must be equal")
+    terms: dict[str, np.ndarray] = {}
+    for tensor, factor in zip(left.tensors + right.tensors, left.factors + right.factors, strict=True):
+        terms[tensor] = terms[tensor] + factor if tensor in terms else factor
+    names = sorted(terms, key=lambda name: not is_accumulator(draft[name]))
+    if len(names) > 2 or len([name for name in names if is_accumulator(draft[name])]) > 1:
+        raise UnsupportedModel(f"{where}: at most one operand may be unquantized, and two in all be added; put a "
+                               f"quantizer on the other operand")
+    return replace(left, tensors=tuple(names), factors=tuple(terms[name] for name in names),
+                   offset=left.offset + right.offset)
