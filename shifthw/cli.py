@@ -94,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
 
     sim = verbs.add_parser("sim", help="simulate a build and compare every output with the golden model")
     sim.add_argument("folder", type=Path, help="folder written by `shifthw build`")
-    sim.add_argument("--images", type=Path, required=True, metavar="X.npy", help="integers of shape (n, c, h, w)")
+    sim.add_argument("--images", type=Path, required=True, metavar="X.npy",
+                     help="images of shape (n, c, h, w); or an .npz with images and labels")
     sim.add_argument("--labels", type=Path, metavar="Y.npy", help="class numbers of shape (n,): prints the accuracy")
     sim.add_argument("--limit", type=_positive, metavar="N", help="simulate the first N images only")
     sim.add_argument("--stalls", type=_seed, metavar="SEED",
@@ -106,6 +107,17 @@ def _parser() -> argparse.ArgumentParser:
     sim.add_argument("--cache", type=Path, metavar="FOLDER",
                      help="where simulators are kept, and run from (default: ~/.cache/shifthw/simulators)")
     sim.set_defaults(run=_sim)
+
+    check = verbs.add_parser("check", help="compare the float, the fake-quantized and the integer network")
+    check.add_argument("model", type=Path, help="model file, written by shifthw.save or `shifthw zoo`")
+    check.add_argument("--images", type=Path, required=True, metavar="X.npy",
+                       help="images of shape (n, c, h, w); or an .npz with images and labels")
+    check.add_argument("--labels", type=Path, metavar="Y.npy", help="class numbers of shape (n,): prints the accuracy")
+    check.add_argument("--limit", type=_positive, metavar="N", help="take the first N images only")
+    check.add_argument("--layer-images", type=_positive, metavar="N",
+                       help="compare the layers on the first N images (default: 256)")
+    check.add_argument("--json", type=Path, metavar="FILE", help="also write the result to this file")
+    check.set_defaults(run=_check)
 
     report = verbs.add_parser("report", help="print the report of a build")
     report.add_argument("folder", type=Path, help="folder written by `shifthw build`")
@@ -160,18 +172,28 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _sim(options: argparse.Namespace) -> int:
-    from .flow import read_images, read_labels, simulate_folder
+    from .flow import simulate_folder
+    from .image_files import read_labeled
     from .sim.build import Engine
-    images = read_images(options.images, options.limit)
-    labels = None
-    if options.labels:
-        labels = read_labels(options.labels, len(images), more=options.limit is not None)
+    images, labels = read_labeled(options.images, options.labels, options.limit)
     with Stages() as progress:
         values = simulate_folder(options.folder, images, labels, stalls_seed=options.stalls, progress=progress,
                                  primitives=options.primitives, cache=options.cache,
                                  engine=Engine(options.engine) if options.engine else None)
     _print(_sim_parts(values))
     return 0 if values["bit_exact"] and values["cycles_as_predicted"] else 1
+
+
+def _check(options: argparse.Namespace) -> int:
+    from .accuracy import LAYER_IMAGES
+    from .flow import check_model
+    from .image_files import read_labeled
+    images, labels = read_labeled(options.images, options.labels, options.limit)
+    with Stages() as progress:
+        values = check_model(options.model, images, labels, result=options.json, progress=progress,
+                             layer_images=options.layer_images or LAYER_IMAGES)
+    _print(_check_parts(values))
+    return 0
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -297,6 +319,39 @@ def _sim_parts(s: dict[str, Any]) -> list[Part]:
     if s["accuracy"] is not None:
         parts.append(_line(f"accuracy: {100 * s['accuracy']:.2f} %"))
     return parts
+
+
+def _check_parts(c: dict[str, Any]) -> list[Part]:
+    from .accuracy import FAKE, FLOAT, INTEGER, MARKED_NOISE
+    networks = (FLOAT, FAKE, INTEGER)
+    accuracy = c["accuracy"] or {}
+    summary = _table("network", "accuracy", *(f"as {network}" for network in networks))
+    for network in networks:
+        shared = c["agreement"].get(network, {})
+        _row(summary, network, _share(accuracy.get(network)), *(_share(shared.get(other)) for other in networks))
+    references = [network for network in networks if network in c["networks"] and network != INTEGER]
+    layers = _table("activation", "computed from", *(f"dB to {network}" for network in references), "noise added",
+                    "saturated", "integers used", "", left=2)
+    for row in c["layers"]:
+        _row(layers, row["name"], " + ".join(row["inputs"]), *(_decibels(row["snr_db"][name]) for name in references),
+             _share(row["noise_added"]), _share(row["saturated"]),
+             f"{row['smallest']}..{row['largest']} of {row['lo']}..{row['hi']}", "<-- noise" if row["marked"] else "",
+             style="bold" if row["marked"] else None)
+    parts: list[Part] = [_line(f"{c['model']}: {c['images']:,} images"), summary,
+                         _line(f"activations of the integer network, on {c['layer_images']:,} images:"), layers]
+    if not references:
+        parts.append(_line("the model file holds the integer network only: save it again to compare it with others"))
+    elif not any(row["marked"] for row in c["layers"]):
+        parts.append(_line(f"no layer adds {100 * MARKED_NOISE:.1f} % noise against the {references[0]} network"))
+    return parts
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def _decibels(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.1f}"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,11 +12,16 @@ import numpy as np
 
 from . import __version__, load
 from . import boards as board_files
+from .accuracy import LAYER_IMAGES, measure
 from .boards import Board
 from .emit.bundle import RESULT, BadBuild, check_replaceable, check_writable, read_build, to_json, write_build
 from .emit.project import project_files
 from .emit.verilog import TOP, engine_files, primitive_files
-from .errors import BadImages, ShifthwError
+from .errors import OutputInTheWay, ShifthwError
+from .frontend.model_file import load_model, model_bytes
+from .frontend.preprocess import input_integers
+from .frontend.reference import Model
+from .image_files import check_labels
 from .ir import Graph, interpret
 from .lower.explore import Budget, Goal, explore
 from .lower.resources import Resources
@@ -37,8 +41,6 @@ PRIMITIVES = "rtl/primitives"
 
 NEEDED = ("model.pt", "program.bin", "program.json", "report.json", f"rtl/{TOP}.v")
 """What every build folder has, whatever the network."""
-
-NUMPY_MAGIC = b"\x93NUMPY"
 
 Progress = Callable[[str, float | None], None]
 """Called with what is being done, and how far it is (0..1, None: unknown)."""
@@ -72,7 +74,7 @@ def compile_model(
     budget = Budget(**{name: getattr(board, name) for name in RESOURCES}, clock_mhz=clock,
                     axi_data_bits=board.axi_data_bits, family=board.family)
     found = explore(graph, budget, goal, pins)
-    return Build(model=model.read_bytes(), graph=graph, board=board, clock_mhz=clock, program=found.program,
+    return Build(model=model_bytes(Model(graph)), graph=graph, board=board, clock_mhz=clock, program=found.program,
                  estimate=found.estimate)
 
 
@@ -123,8 +125,8 @@ def simulate_folder(
     engine: Engine | None = None, primitives: bool = False, cache: Path | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, object]:
-    """`shifthw sim`: runs the folder's Verilog on integer images [n, c, h, w], compares every output integer with
-    the golden model, and leaves the result, the contents of sim.json, beside the build.
+    """`shifthw sim`: runs the folder's Verilog on images [n, c, h, w] (as input_integers takes them), compares every
+    output integer with the golden model, and leaves the result, the contents of sim.json, beside the build.
 
     labels: a class number per image, for the accuracy; BadImages if the network has no such classes.
     primitives: simulate the bodies that synthesis takes instead of the plain ones; equal, and far slower.
@@ -132,7 +134,8 @@ def simulate_folder(
     manifest = read_build(folder, NEEDED)
     _check_result_place(folder)
     graph, program = load(folder / "model.pt"), _program(folder)
-    _check_labels(labels, program.result_shape)
+    check_labels(labels, program.result_shape)
+    images = input_integers(graph, images)
     cycles = program.cycles(program.batches(len(images)))
     engine = engine or (Engine.COCOTB if cycles <= COCOTB_CYCLES else Engine.FAST)
     verilog = _verilog(folder, manifest, primitives)
@@ -150,6 +153,23 @@ def simulate_folder(
     values = _sim_values(program, result, mismatch, engine, len(images)) | {
         "stalls_seed": stalls_seed, "primitives": primitives, "accuracy": _accuracy(result.outputs, labels)}
     _replace(folder / RESULT, to_json(values))
+    return values
+
+
+def check_model(
+    model: Path, images: np.ndarray, labels: np.ndarray | None = None, *, layer_images: int = LAYER_IMAGES,
+    result: Path | None = None, progress: Progress = no_progress,
+) -> dict[str, object]:
+    """`shifthw check`: what accuracy.measure finds of a model file, also written to the file `result`."""
+    if result is not None:
+        check_writable(result, "--json")
+        if result.is_dir() or not result.absolute().parent.is_dir():
+            raise OutputInTheWay(f"{result}: must be a file in a folder that exists: choose another with --json")
+    progress("reading the model", None)
+    values = measure(load_model(model), images, labels, layer_images=layer_images,
+                     progress=lambda done: progress("comparing the networks", done))
+    if result is not None:
+        _replace(result, to_json(values))
     return values
 
 
@@ -204,26 +224,6 @@ def _sim_values(
     }
 
 
-def read_images(path: Path, limit: int | None = None) -> np.ndarray:
-    """The first `limit` images of a .npy file; BadImages if it is none. Shape and range are checked where used."""
-    images = _read_array(path, limit)
-    if images.ndim != 4:
-        raise BadImages(f"{path}: images must have the shape (n, c, h, w), not {images.shape}")
-    return images
-
-
-def read_labels(path: Path, images: int, *, more: bool = False) -> np.ndarray:
-    """The labels of the first `images` images; BadImages unless they are integers, one per image.
-
-    more: the file may hold labels of further images, which are left out."""
-    labels = _read_array(path, images if more else images + 1)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != images:
-        found = "more" if labels.ndim == 1 and len(labels) > images else f"{labels.dtype} of shape {labels.shape}"
-        raise BadImages(f"{path}: labels must be integers of shape (n,) with n = {images}, as many as images, "
-                        f"not {found}")
-    return labels
-
-
 def read_report(folder: Path) -> tuple[dict[str, object], dict[str, object] | None]:
     """report.json of a build folder, and sim.json if it was simulated; BadBuild if one is not JSON."""
     read_build(folder, NEEDED)
@@ -239,34 +239,6 @@ def _read_json(path: Path) -> dict[str, object]:
     if not isinstance(values, dict):
         raise BadBuild(f"{path}: is damaged: remove it, then build or simulate again")
     return values
-
-
-def _read_array(path: Path, limit: int | None) -> np.ndarray:
-    """The first `limit` entries, in this machine's byte order; a header that promises more than the file is noticed
-    before memory is taken."""
-    try:
-        with path.open("rb") as file:
-            if file.read(len(NUMPY_MAGIC)) != NUMPY_MAGIC:
-                raise ValueError("it does not begin like one")
-        with warnings.catch_warnings(action="ignore"):
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        array = array[:limit] if array.ndim else array
-        return np.array(array, array.dtype.newbyteorder("="))
-    except Exception as error:              # numpy's reader raises a dozen types
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise BadImages(f"{path}: must be a .npy file ({reason}): write it with numpy.save") from None
-
-
-def _check_labels(labels: np.ndarray | None, shape: tuple[int, ...]) -> None:
-    """BadImages unless a network whose result has this shape (c, h, w) can give those labels."""
-    if labels is None:
-        return
-    if tuple(shape[1:]) != (1, 1):
-        raise BadImages(f"labels: the network must give one number per class, not maps of {tuple(shape)}: "
-                        "leave --labels out")
-    if len(labels) and (labels.min() < 0 or labels.max() >= shape[0]):
-        raise BadImages(f"labels: hold {labels.min()}..{labels.max()}, must be classes of the network, "
-                        f"within 0..{shape[0] - 1}")
 
 
 def _accuracy(outputs: np.ndarray, labels: np.ndarray | None) -> float | None:

@@ -25,6 +25,8 @@ MAY_USE: dict[str, set[str]] = {
     "frontend": {"errors", "ir", "nn", "quantize"},
     "sources": {"errors", "frontend", "ir", "nn", "quantize"},
     "zoo": {"errors", "frontend", "ir", "nn", "quantize", ""},
+    "image_files": {"errors"},
+    "accuracy": {"frontend", "image_files", "ir"},
     "program": HARDWARE | {"ir", "tensor_layout"},
     "lower": HARDWARE | {"ir", "program", "tensor_layout"},
     "tile_loop": HARDWARE | {"program", "tensor_layout"},

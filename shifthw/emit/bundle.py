@@ -93,10 +93,10 @@ def check_replaceable(folder: Path) -> None:
         raise OutputInTheWay(f"{folder}: cannot be used ({error.strerror}): choose another folder with -o") from None
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, option: str = "-o") -> None:
     """OutputInTheWay unless something can be made at `path`, or at the first parent of it that is absent.
 
-    Tried by making a folder beside it: permissions alone do not tell.
+    Tried by making a folder beside it: permissions alone do not tell. `option` gives the path on the command line.
     """
     path, longest = _absolute(path), ""
     try:
@@ -107,7 +107,8 @@ def check_writable(path: Path) -> None:
         Path(tempfile.mkdtemp(dir=path, prefix=f".{longest}.{os.getpid()}-")).rmdir()
     except OSError as error:
         where = str(path) if len(str(path)) < 200 else "the path"
-        raise OutputInTheWay(f"{where}: cannot hold the output ({error.strerror}): choose another with -o") from None
+        raise OutputInTheWay(f"{where}: cannot hold the output ({error.strerror}): choose another with "
+                             f"{option}") from None
 
 
 def _check_ours(folder: Path) -> None:
