@@ -112,3 +112,37 @@ def test_scale_is_kept_in_the_state() -> None:
 def test_arguments_out_of_range(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=f"QuantAct: .*{message}"):
         QuantAct(**arguments)
+
+
+@pytest.mark.parametrize("rounding", Rounding)
+@pytest.mark.parametrize("signed", [False, True])
+def test_gradient_passes_where_nothing_is_clamped(rounding: Rounding, signed: bool) -> None:
+    quantizer = QuantAct(3, signed, scale=0.3, rounding=rounding)
+    x = torch.linspace(-4, 4, 1000, dtype=torch.float64, requires_grad=True)
+    quantizer(x).sum().backward()
+    wide = QuantAct(8, signed=True, scale=0.3, rounding=rounding).integers(x.detach())
+    inside = (wide >= quantizer.lo) & (wide <= quantizer.hi)
+    assert x.grad is not None
+    assert torch.equal(x.grad, inside.double())
+    assert 0 < int(inside.sum()) < 1000
+
+
+def test_bfloat16_is_rounded_with_the_true_scale() -> None:
+    """0.1 in bfloat16 is 0.10009766: step 200 would be off by a fifth of a step."""
+    x = (torch.arange(256) * 0.1).to(torch.bfloat16).requires_grad_()
+    quantizer = QuantAct(8, scale=0.1)
+    assert torch.equal(quantizer.integers(x.detach()), quantizer.integers(x.detach().float()))
+    assert not torch.equal(quantizer.integers(x.detach()), torch.floor(x.detach() / 0.1 + 0.5).long())
+    y = quantizer(x)
+    assert y.dtype == torch.bfloat16
+    assert torch.equal(y, quantizer(x.detach().float()).to(torch.bfloat16))
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [1.0] * 256
+
+
+def test_input_is_left_as_it_is() -> None:
+    x = torch.tensor([0.3, 1.6, -2.0])
+    QuantAct(8, scale=1.0)(x)
+    QuantAct(8, scale=1.0).integers(x)
+    assert x.tolist() == torch.tensor([0.3, 1.6, -2.0]).tolist()
