@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from shifthw import flow, image_files, zoo
 from shifthw.cli import main
 from shifthw.emit.bundle import read_build, write_build
 from shifthw.errors import BadImages
-from shifthw.frontend.model_file import load, load_model
+from shifthw.frontend.model_file import load, load_model, write_graph
 from shifthw.ir import interpret
 from shifthw.ir.serialize import to_document
 
@@ -152,6 +153,23 @@ def test_a_wrong_integer_is_named_and_exits_1(
     assert (mismatch["layer"], mismatch["image"], mismatch["index"]) == ("RTL only: output logits", 4, [2, 0, 0])
     assert mismatch["actual"] == mismatch["expected"] + 1
     assert "bit-exact: no" in capsys.readouterr().out
+
+
+def test_raw_pixels_are_simulated(model: Path, simulator_cache: Path, tmp_path: Path,
+                                  capsys: pytest.CaptureFixture[str]) -> None:
+    """uint8 pixels 0..255 and labels in an .npz, for a network that takes steps of 0..16."""
+    graph = load(model)
+    rule = {"scale": 1 / 255, "mean": [0.0], "std": [1.0]}
+    write_graph(replace(graph, metadata=graph.metadata | {"preprocess": rule}), tmp_path / "raw.pt")
+    steps = np.random.default_rng(5).integers(0, 17, (2, 1, 8, 8))
+    pixels = np.rint(steps / 16 * 255).astype(np.uint8)
+    classes = interpret(graph, steps)[graph.outputs[0]][:, :, 0, 0].argmax(axis=1)
+    np.savez(tmp_path / "raw.npz", images=pixels, labels=classes)
+    assert main(["build", str(tmp_path / "raw.pt"), "--board", "zc706", "--array", ARRAY,
+                 "-o", str(tmp_path / "build")]) == 0
+    assert main(["sim", str(tmp_path / "build"), "--images", str(tmp_path / "raw.npz"), "--engine", "fast",
+                 "--cache", str(simulator_cache)]) == 0
+    assert "accuracy: 100.00 %" in capsys.readouterr().out
 
 
 # -- bad input: one line, exit code 2, nothing written -------------------------------------------
@@ -303,6 +321,7 @@ def test_bad_seeds(seed: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["bild"], ["build"], ["build", "m.pt"], ["report"], ["boards", "--all"],
                                        ["sim", "b", "--images", "x", "--limit", "0"],
+                                       ["check", "m.pt"], ["check", "m.pt", "--images", "x", "--layer-images", "0"],
                                        ["build", "m.pt", "--board", "zc706", "--goal", "fun\nny"]])
 def test_wrong_arguments_are_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "--help`" in stopped(arguments, capsys)
