@@ -87,7 +87,7 @@ def _nearest_index(weight: torch.Tensor, weight_bits: int, terms: int) -> torch.
     values, _ = _sums(weight_bits, terms)
     unit = 2.0 ** smallest_exponent("nearest", weight_bits)
     middles = ((values[1:] + values[:-1]) / 2 * unit).to(weight.dtype)
-    return torch.bucketize(weight.detach().abs(), middles)
+    return torch.bucketize(weight.detach().abs().contiguous(), middles)
 
 
 def nearest_values(weight: torch.Tensor, weight_bits: int, terms: int) -> torch.Tensor:
