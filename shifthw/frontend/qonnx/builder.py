@@ -26,6 +26,7 @@ class Builder:
         self.rounded: dict[str, float] = {}
         """Steps that rounding moves an output by, at most, which the model does not round."""
         self._values: dict[str, Value] = {}
+        self._settled: dict[tuple[str, float, float, float], Activation] = {}
         self._input_metadata: dict[str, object] = {}
         self._input_range = (0, 0)
 
@@ -102,8 +103,11 @@ class Builder:
             return value
         if any(math.isfinite(end) and not (end / scale).is_integer() for end in (value.lo, value.hi)):
             return value
-        grid = Grid(output.dtype, scale, output.dtype.lo, output.dtype.hi, Rounding.FLOOR)
-        return Activation(self.draft.quantize(f"{step.path}.limit", value, grid), scale)
+        key = (value.tensors[0], scale, value.lo, value.hi)
+        if key not in self._settled:
+            grid = Grid(output.dtype, scale, output.dtype.lo, output.dtype.hi, Rounding.FLOOR)
+            self._settled[key] = Activation(self.draft.quantize(f"{step.path}.limit", value, grid), scale)
+        return self._settled[key]
 
     def sum(self, step: Step, value: Value) -> Sum:
         """A value as a sum that waits for its quantizer."""

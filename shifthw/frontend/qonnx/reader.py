@@ -78,17 +78,18 @@ def read_onnx(path: Path, supported: tuple[str, ...]) -> OnnxModel:
     naming the node, for operators and shapes that have no mapping.
     """
     model = _parse(path)
-    _refuse_foreign(model, supported)
-    _load_external(path, model)
     try:
+        _refuse_foreign(model, supported)
+        _load_external(path, model)
         checker.check_model(model)
-    except (checker.ValidationError, ValueError) as error:
+        annotated = _take_annotations(model)
+        name = _only_input(model)
+        _fix_batch(model, name)
+        return _steps(_clean(model), name, annotated)
+    except ShifthwError:
+        raise
+    except Exception as error:  # of onnx, onnxruntime, numpy or qonnx; a damaged file can fail anywhere
         raise BadModelFile(f"{path}: is not a consistent ONNX model ({first_line(error)}); export it again") from error
-    annotated = _take_annotations(model)
-    name = _only_input(model)
-    _fix_batch(model, name)
-    wrapper = _clean(path, model)
-    return _steps(wrapper.model, name, annotated)
 
 
 def first_line(error: Exception) -> str:
@@ -193,17 +194,12 @@ def _type_name(elem_type: int) -> str:
     return onnx.TensorProto.DataType.Name(elem_type).lower() if known else str(elem_type)
 
 
-def _clean(path: Path, model: onnx.ModelProto) -> ModelWrapper:
+def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with all shapes, without what only computes constants: by QONNX's own passes."""
     _constants_to_initializers(model)
-    try:
-        wrapper = ModelWrapper(model).transform(InferShapes())
-        _refuse_huge(wrapper.model)
-        return wrapper.transform(FoldConstants(exclude_op_types=list(QUANTIZERS)))
-    except ShifthwError:
-        raise
-    except Exception as error:  # of onnx, onnxruntime, numpy or qonnx, in many types
-        raise BadModelFile(f"{path}: its shapes cannot be inferred ({first_line(error)}); export it again") from error
+    wrapper = ModelWrapper(model).transform(InferShapes())
+    _refuse_huge(wrapper.model)
+    return wrapper.transform(FoldConstants(exclude_op_types=list(QUANTIZERS))).model
 
 
 def _constants_to_initializers(model: onnx.ModelProto) -> None:
