@@ -12,7 +12,7 @@ from pathlib import Path
 import image_data
 import torch
 from networks import NETWORKS
-from training import CannotTrain, accuracy, add_recipe, load_weights, recipe_of, train
+from training import CannotTrain, accuracy, add_recipe, check_out, load_weights, recipe_of, train
 
 TEST_EVERY = 5
 """Epochs."""
@@ -35,6 +35,7 @@ def main() -> None:
             print(f"  {100 * accuracy(model, test):.2f} % of the test images", flush=True)
 
     try:
+        check_out(options.out)
         if options.start:
             load_weights(model, options.start)
         train(model, training, recipe_of(options), options.out.with_suffix(".checkpoint"), report)

@@ -57,6 +57,12 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
                   flip=not options.no_flip, seed=options.seed, bfloat16=options.bfloat16)
 
 
+def check_out(path: Path) -> None:
+    """Raises CannotTrain where no file can be written: before hours of training, not after."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise CannotTrain(f"{path}: must be a file in a folder that is there; give another --out")
+
+
 def real(images: np.ndarray) -> torch.Tensor:
     """uint8 images as the networks' real input, 0..1."""
     return torch.from_numpy(images).float() / 255
@@ -169,6 +175,16 @@ def load_weights(model: nn.Module, path: Path) -> None:
         line = " ".join(str(error).split())
         raise CannotTrain(f"{path}: holds no weights of this network ({line:.200}); give a file that train_float.py "
                           "wrote for it") from error
+
+
+def recipe_in(checkpoint: Path) -> dict[str, object] | None:
+    """The recipe of a checkpoint that train wrote; None if there is none."""
+    if not checkpoint.is_file():
+        return None
+    try:
+        return dict(torch.load(checkpoint, weights_only=True)["recipe"])
+    except Exception as error:  # as in load_weights
+        raise CannotTrain(f"{checkpoint}: is damaged; remove it") from error
 
 
 def _resume(checkpoint: Path, recipe: Recipe, model: nn.Module, optimizer: torch.optim.Optimizer,
