@@ -35,8 +35,8 @@ MAY_USE: dict[str, set[str]] = {
     "sim": HARDWARE | {"ir", "program", "emulator", "tensor_layout"},
     "report": {"boards", "errors", "program", "arch", "lower"},
 }
-"""Area -> areas that it may import. "" is `import shifthw` itself; flow and cli may use everything."""
-UNLIMITED = {"", "flow", "cli"}
+"""Area -> areas that it may import. "" is `import shifthw` itself; flow and the command line may use everything."""
+UNLIMITED = {"", "flow", "cli", "cli_import"}
 
 
 def modules() -> dict[str, Path]:
