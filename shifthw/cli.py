@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from . import cli_import
 from .errors import ShifthwError
 
 ARRAY = ("images", "pixels", "simd", "pe")
@@ -119,6 +120,10 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", type=Path, metavar="FILE", help="also write the result to this file")
     check.set_defaults(run=_check)
 
+    imports = verbs.add_parser("import", help="turn a checkpoint of a source framework, or a QONNX file, into a model")
+    cli_import.add_arguments(imports)
+    imports.set_defaults(run=_import)
+
     report = verbs.add_parser("report", help="print the report of a build")
     report.add_argument("folder", type=Path, help="folder written by `shifthw build`")
     report.set_defaults(run=_report)
@@ -193,6 +198,12 @@ def _check(options: argparse.Namespace) -> int:
         values = check_model(options.model, images, labels, result=options.json, progress=progress,
                              layer_images=options.layer_images or LAYER_IMAGES)
     _print(_check_parts(values))
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    for line in cli_import.run(options):
+        print(_plain(line))
     return 0
 
 

@@ -1,0 +1,188 @@
+"""`shifthw import`: from a framework's checkpoint to a simulated engine, and what it says where it cannot."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from shifthw import cli_import
+from shifthw.cli import main
+from shifthw.frontend.model_file import load
+from shifthw.frontend.preprocess import input_integers
+from shifthw.ir import interpret
+from shifthw.sources import FRAMEWORKS
+
+from .sources import upstream_layers as upstream
+
+ARRAY = "images=1,pixels=2,simd=4,pe=4"
+OWN = """
+from torch import nn
+
+def net():
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(4, 5, 4), nn.Flatten())
+"""
+ACT, BITS = (4, 4), 4
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("own") / "own.py"
+    path.write_text(OWN)
+    return f"{path}:net"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("images") / "images.npz"
+    np.savez(path, images=np.random.default_rng(3).integers(0, 256, (6, 1, 8, 8), dtype=np.uint8))
+    return path
+
+
+def network(form: str) -> nn.Module:
+    """The same weights in both forms, as weights.pth holds them."""
+    names: dict[str, Any] = {}
+    exec(OWN, names)
+    ps = upstream.converted(names["net"](), upstream.deepshift("PS", BITS, ACT))
+    upstream.rounded(upstream.seed(ps, 41, shifts=(-6.4, 0.4)), ACT[1])
+    if form == "PS":
+        return ps.eval()
+    q = upstream.converted(names["net"](), upstream.deepshift("Q", BITS, ACT))
+    for path in ("0", "3"):
+        source, target = ps.get_submodule(path), q.get_submodule(path)
+        target.weight.data = source.sign.data * torch.exp2(source.shift.data.clamp(-6, 0))
+        target.bias = source.bias
+    return q.eval()
+
+
+def arguments(source: str, file: Path, architecture: str, output: Path, *more: str) -> list[str]:
+    return ["import", source, str(file), "--arch", architecture, "-o", str(output), *more]
+
+
+@pytest.mark.parametrize("source", ["deepshift-ps", *(pytest.param(name, marks=pytest.mark.slow) for name in (
+    "deepshift-q", "shiftaddnet", "torchshiftadd"))])
+def test_from_checkpoint_to_simulated_engine(source: str, own: str, images: Path, simulator_cache: Path, tmp_path: Path,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    """All are the same network, so that one simulator serves them."""
+    upstreams = network("Q" if source == "deepshift-q" else "PS")
+    content = {"state_dict": upstreams.state_dict()} if source == "shiftaddnet" else upstreams.state_dict()
+    torch.save(content, tmp_path / "weights.pth")
+    model, folder = tmp_path / "model.pt", tmp_path / "build"
+    assert main(arguments(source, tmp_path / "weights.pth", own, model, "--weight-bits", str(BITS), "--act-format",
+                          "4,4", "--calib", str(images), "--mean", "0.5", "--std", "0.25", "--exact")) == 0
+    written, compared = capsys.readouterr().out.splitlines()
+    assert written == f"written to {model}: net, 1x8x8 images of 8 bits"
+    assert compared == ("against the framework's own forward pass on 6 calibration images: all 30 outputs are equal; "
+                        "the same class for 6 of 6")
+    pixels = np.load(images)["images"]
+    graph = load(model)
+    with torch.no_grad():
+        outputs = upstreams(torch.from_numpy((pixels / 255 - 0.5) / 0.25).float()).double() * 2 ** ACT[1]
+    golden = interpret(graph, input_integers(graph, pixels))[graph.outputs[0]][:, :, 0, 0]
+    assert np.array_equal(golden, torch.floor(outputs + 0.5).clamp(-128, 127).numpy())
+    assert len(np.unique(golden)) > 10
+    assert main(["build", str(model), "--board", "zc706", "--array", ARRAY, "-o", str(folder)]) == 0
+    assert main(["sim", str(folder), "--images", str(images), "--engine", "fast", "--cache", str(simulator_cache)]) == 0
+    assert "bit-exact: yes" in capsys.readouterr().out
+
+
+def test_calibrated_import_says_how_far_it_is(own: str, images: Path, tmp_path: Path,
+                                              capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(network("PS").state_dict(), tmp_path / "weights.pth")
+    assert main(arguments("deepshift-ps", tmp_path / "weights.pth", own, tmp_path / "model.pt", "--act-bits", "6",
+                          "--calib", str(images), "--sign-threshold", "0.5")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"written to {tmp_path}/model.pt: net, 1x8x8 images of 6 bits"
+    assert "of 30 outputs differ, by " in lines[1]
+    assert lines[-1] == "because the inputs of 0, 3 are on another grid than the framework's"
+
+
+def test_wide_activations_are_remarked_on(own: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(network("PS").state_dict(), tmp_path / "weights.pth")
+    assert main(arguments("deepshift-ps", tmp_path / "weights.pth", own, tmp_path / "model.pt", "--input-shape",
+                          "1,8,8")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "on 16 images of seeded noise: " in lines[1]
+    assert lines[-1].startswith("activations have 32 bits, as in the framework: --act-bits 8")
+
+
+@pytest.mark.slow
+def test_the_frameworks_own_32_bits_are_simulated(own: str, images: Path, simulator_cache: Path,
+                                                  tmp_path: Path) -> None:
+    torch.save(network("PS").state_dict(), tmp_path / "weights.pth")
+    model, folder = tmp_path / "model.pt", tmp_path / "build"
+    assert main(arguments("deepshift-ps", tmp_path / "weights.pth", own, model, "--calib", str(images))) == 0
+    assert main(["build", str(model), "--board", "zc706", "--array", ARRAY, "-o", str(folder)]) == 0
+    assert main(["sim", str(folder), "--images", str(images), "--engine", "fast", "--cache", str(simulator_cache)]) == 0
+
+
+def test_whole_modules_need_trust(own: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(network("PS"), tmp_path / "model.pth")
+    given = arguments("deepshift-ps", tmp_path / "model.pth", own, tmp_path / "model.pt", "--input-shape", "1,8,8")
+    assert main(given) == 2
+    assert "a pickle that runs code when it is loaded, so it was not" in capsys.readouterr().err
+    assert not (tmp_path / "model.pt").exists()
+    assert main([*given, "--trust-pickle"]) == 0
+
+
+# -- errors --------------------------------------------------------------------------------------
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.save(network("PS").state_dict(), tmp_path / "weights.pth")
+    return tmp_path / "weights.pth"
+
+
+def error_of(given: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    try:
+        code = main(given)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    return captured.err
+
+
+@pytest.mark.parametrize(("more", "message"), [
+    (["--arch", "resnet21"], "resnet21: is no architecture of deepshift-ps; there are LinearMNIST, ConvMNIST, res"),
+    (["--arch", "ConvMNIST"], "misses conv1.shift, conv1.sign, conv1.bias and 9 more; give the architecture"),
+    ([], "import: deepshift-ps must come with --arch"),
+    (["--arch", "resnet20", "--act-format", "16,17"], "at most 32 together, not (16, 17)"),
+    (["--arch", "resnet20", "--act-format", "16"], "'16' must be I,F: integer and fraction bits"),
+    (["--arch", "resnet20", "--weight-bits", "9"], "weight_bits: must be 2..8, not 9"),
+    (["--arch", "resnet20", "--act-bits", "1"], "act_bits: must be 2..16, not 1"),
+    (["--arch", "resnet20", "--mean", "1,nan"], "'1,nan' must be one number per channel"),
+    (["--arch", "resnet20", "--input-shape", "3,0,3"], "'3,0,3' must be positive numbers"),
+    (["--arch", "resnet20", "--calib", "missing.npz"], "missing.npz: must be a .npy file")])
+def test_bad_arguments(more: list[str], message: str, weights: Path, tmp_path: Path,
+                       capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in error_of(["import", "deepshift-ps", str(weights), "-o", str(tmp_path / "m.pt"), *more], capsys)
+    assert not (tmp_path / "m.pt").exists()
+
+
+def test_unknown_formats_list_the_known_ones(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = error_of(["import", "deepshift", str(weights), "-o", "m.pt"], capsys)
+    assert all(name in text for name in cli_import.FORMATS)
+
+
+def test_formats_are_the_frameworks_and_qonnx() -> None:
+    assert list(cli_import.FORMATS) == [*FRAMEWORKS, "qonnx"]
+
+
+def test_bad_files_and_outputs(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.pth").write_text("no checkpoint")
+    given = ["import", "deepshift-ps", str(tmp_path / "text.pth"), "--arch", "resnet20", "-o"]
+    assert "text.pth: is damaged, or not a checkpoint" in error_of([*given, str(tmp_path / "m.pt")], capsys)
+    assert "must be a file in a folder that exists" in error_of([*given, str(tmp_path / "no" / "m.pt")], capsys)
+    assert "must be a file in a folder that exists" in error_of([*given, str(tmp_path)], capsys)
+
+
+def test_qonnx_takes_no_options_of_checkpoints(weights: Path, tmp_path: Path,
+                                               capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["import", "qonnx", str(weights), "-o", str(tmp_path / "m.pt")]
+    assert "qonnx takes no --act-bits: the file says it" in error_of([*given, "--act-bits", "8"], capsys)
+    assert "weights.pth" in error_of(given, capsys)
