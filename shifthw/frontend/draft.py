@@ -12,7 +12,7 @@ from ..ir.shapes import output_shape
 from ..ir.types import IntType, ShiftWeight, TensorType
 from ..ir.verify import verify
 from .fit import Factors, fit, multiplierless
-from .reference import Affine
+from .reference import RealRequantize
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +119,9 @@ class Draft:
         verify(graph)
         return graph
 
-    def affine(self) -> dict[str, Affine]:
+    def affine(self) -> dict[str, RealRequantize]:
         """The requantizations in real units, before their integers are fitted."""
-        return {name: Affine(tuple(factor / self[tensor].output.scale
+        return {name: RealRequantize(tuple(factor / self[tensor].output.scale
                                    for tensor, factor in zip(value.tensors, value.factors, strict=True)),
                              value.offset, value.lo, value.hi)
                 for name, (value, _) in self.pending.items()}

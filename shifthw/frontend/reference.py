@@ -18,7 +18,7 @@ from ..nn.quantizers import rounded
 
 
 @dataclass(frozen=True, eq=False)
-class Affine:
+class RealRequantize:
     """Real numbers of one Requantize: y[c] = clamp(sum_k gain[k][c] * x_k[c] + offset[c], lo, hi).
 
     gain    one float64[channels] per input: real units of the output per real unit of the input
@@ -41,7 +41,7 @@ class Reference:
     """
 
     weight: dict[str, np.ndarray]
-    affine: dict[str, Affine]
+    affine: dict[str, RealRequantize]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,7 @@ def _padded(x: torch.Tensor, padding: tuple[int, int, int, int], value: float) -
     return functional.pad(x, (left, right, top, bottom), value=value) if any(padding) else x
 
 
-def _affine(affine: Affine, inputs: list[torch.Tensor]) -> torch.Tensor:
+def _affine(affine: RealRequantize, inputs: list[torch.Tensor]) -> torch.Tensor:
     def per_channel(values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(values).to(inputs[0].dtype).reshape(1, -1, 1, 1)
 

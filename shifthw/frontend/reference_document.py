@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.graph import Graph, Requantize, ShiftConv2d
-from .reference import Affine, Model, Reference, rounded_weights, verify_reference
+from .reference import RealRequantize, Model, Reference, rounded_weights, verify_reference
 
 Document = dict[str, Any]
 Arrays = dict[str, np.ndarray]
@@ -56,7 +56,7 @@ def from_document(graph: Graph, document: Document, arrays: Arrays) -> Model:
     return Model(graph, fake, real)
 
 
-def _affine(graph: Graph, kind: str, limits: object, unused: Arrays) -> dict[str, Affine]:
+def _affine(graph: Graph, kind: str, limits: object, unused: Arrays) -> dict[str, RealRequantize]:
     """The factors of each Requantize, whose arrays are taken out of `unused`."""
     nodes = {node.name: node for node in graph.nodes if isinstance(node.op, Requantize)}
     if not isinstance(limits, dict) or set(limits) != set(nodes):
@@ -64,7 +64,7 @@ def _affine(graph: Graph, kind: str, limits: object, unused: Arrays) -> dict[str
     result = {}
     for name, pair in limits.items():
         gain = tuple(unused.pop(f"{kind}/{name}/gain{index}") for index in range(len(nodes[name].inputs)))
-        result[name] = Affine(gain, unused.pop(f"{kind}/{name}/offset"), *_limits(name, pair))
+        result[name] = RealRequantize(gain, unused.pop(f"{kind}/{name}/offset"), *_limits(name, pair))
     return result
 
 
