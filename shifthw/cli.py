@@ -17,6 +17,8 @@ from .errors import ShifthwError
 
 ARRAY = ("images", "pixels", "simd", "pe")
 SEEDS = 2 ** 32
+MOST_COLUMNS = 500
+"""Of a terminal line that a table may take."""
 
 Part = Text | Table
 """What is printed one below the other."""
@@ -261,8 +263,10 @@ def _zoo(options: argparse.Namespace) -> int:
 def _print(parts: list[Part]) -> None:
     """To a console as wide as the terminal, but never so narrow that the tables break."""
     console = Console()
-    if console.width < 100:
-        console = Console(width=120)
+    width = console.width if console.width >= 100 else 120
+    unlimited = Console(width=MOST_COLUMNS)
+    needed = [unlimited.measure(part).maximum for part in parts if isinstance(part, Table)]
+    console = Console(width=max([width, *needed]))
     for part in parts:
         console.print(part)
 
@@ -341,10 +345,10 @@ def _check_parts(c: dict[str, Any]) -> list[Part]:
         shared = c["agreement"].get(network, {})
         _row(summary, network, _share(accuracy.get(network)), *(_share(shared.get(other)) for other in networks))
     references = [network for network in networks if network in c["networks"] and network != INTEGER]
-    layers = _table("activation", "computed from", *(f"dB to {network}" for network in references), "noise added",
-                    "saturated", "integers used", "", left=2)
+    layers = _table("layer", *(f"dB to {network}" for network in references), "noise added",
+                    "saturated", "integers used", "")
     for row in c["layers"]:
-        _row(layers, row["name"], " + ".join(row["inputs"]), *(_decibels(row["snr_db"][name]) for name in references),
+        _row(layers, _layer(row), *(_decibels(row["snr_db"][name]) for name in references),
              _share(row["noise_added"]), _share(row["saturated"]),
              f"{row['smallest']}..{row['largest']} of {row['lo']}..{row['hi']}", "<-- noise" if row["marked"] else "",
              style="bold" if row["marked"] else None)
@@ -355,6 +359,12 @@ def _check_parts(c: dict[str, Any]) -> list[Part]:
     elif not any(row["marked"] for row in c["layers"]):
         parts.append(_line(f"no layer adds {100 * MARKED_NOISE:.1f} % noise against the {references[0]} network"))
     return parts
+
+
+def _layer(row: dict[str, Any]) -> str:
+    """What computes the activation: users know it better than their quantizers."""
+    inputs = row["inputs"] or [row["name"]]
+    return f"{inputs[0]} + residual" if len(inputs) > 1 else str(inputs[0])
 
 
 def _share(value: float | None) -> str:

@@ -42,12 +42,13 @@ def test_check_prints_and_writes_what_it_finds(model: Path, tmp_path: Path,
     assert (found["model"], found["images"], found["layer_images"]) == ("digits", 12, 5)
     classes = interpret(load(model), pixels)["logits"][:12, :, 0, 0].argmax(axis=1)
     assert found["accuracy"]["integer"] == np.mean(classes == np.arange(12) % 10)
-    for text in ("digits: 12 images", "on 5 images", "block.conv2 + act1", "dB to fake-quantized",
+    for text in ("digits: 12 images", "on 5 images", "block.conv2 + residual", "dB to fake-quantized",
                  f"{100 * found['accuracy']['integer']:.2f} %", "of -128..127", "no layer adds 0.1 % noise"):
         assert text in printed
     (line,) = [line for line in printed.splitlines() if line.startswith("float ")]
     assert line.split() == ["float", "-", "-", "-", "-"]
     assert "<-- noise" not in printed
+    assert "\N{HORIZONTAL ELLIPSIS}" not in printed, "a column was cut"
 
 
 def test_check_marks_the_layer_that_adds_noise(model: Path, tmp_path: Path,
@@ -60,10 +61,10 @@ def test_check_marks_the_layer_that_adds_noise(model: Path, tmp_path: Path,
     np.save(tmp_path / "x.npy", synthetic_images(20, (1, 8, 8), 1) // 16)
     assert main(["check", str(tmp_path / "wrong.pt"), "--images", str(tmp_path / "x.npy")]) == 0
     printed = capsys.readouterr().out
-    (line,) = [line for line in printed.splitlines() if line.startswith("act3 ")]
+    (line,) = [line for line in printed.splitlines() if line.startswith("conv3 ")]
     assert line.rstrip().endswith("<-- noise")
     assert not any(line.rstrip().endswith("<-- noise") for line in printed.splitlines()
-                   if line.startswith(("act1", "act2", "block", "input")))
+                   if line.startswith(("conv1", "conv2", "block", "input")))
     assert "no layer adds" not in printed
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..ir.graph import Graph, Requantize, ShiftConv2d
-from .reference import RealRequantize, Model, Reference, rounded_weights, verify_reference
+from .reference import Model, RealRequantize, Reference, rounded_weights, verify_reference
 
 Document = dict[str, Any]
 Arrays = dict[str, np.ndarray]
