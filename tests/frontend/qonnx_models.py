@@ -72,14 +72,14 @@ def extreme_images(graph: Graph, count: int, seed: int = 1) -> np.ndarray:
 
 
 def executed(file: Path, real: np.ndarray) -> list[np.ndarray]:
-    """The outputs of QONNX's own execution, for images in the units of the model's input."""
+    """The outputs of QONNX's own execution, but for scalars, for images in the units of the model's input."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = cleanup_model(ModelWrapper(str(file)))
         shape = model.get_tensor_shape(model.graph.input[0].name)
         runs = [list(execute_onnx(model, {model.graph.input[0].name: part.reshape(shape).astype(np.float32)}).values())
                 for part in np.split(real, len(real) // shape[0])]
-    return [np.concatenate(results) for results in zip(*runs, strict=True)]
+    return [np.concatenate(results) for results in zip(*runs, strict=True) if results[0].ndim]
 
 
 def agree(file: Path, count: int | None = None, images: np.ndarray | None = None) -> Graph:

@@ -271,6 +271,15 @@ def test_annotated_input_and_weights(tmp_path: Path) -> None:
     assert graph.nodes[-1].output.scale == 1.0
 
 
+def test_constant_outputs_are_left_out(tmp_path: Path) -> None:
+    """Brevitas exports the scale of an output beside it."""
+    model, x = start(6, 3, 4, 4)
+    graph = import_qonnx(model.write(tmp_path, model.quant(x, 0.25), model.const(np.ones((1, 1, 1, 1)))))
+    assert graph.outputs == ("Quant_1",)
+    assert graph.metadata["qonnx"]["notes"] == [  # type: ignore[index]
+        "output: 1 of the model's outputs are constant and left out"]
+
+
 def test_output_without_quantizer_is_exact_where_32_bits_hold_it(tmp_path: Path) -> None:
     model, x = start(6, 3, 4, 4, bits=8)
     y = model.op("Conv", x, model.weights(latent(5, 3, 4, 4), 2.0 ** -np.arange(5.0, 10).reshape(5, 1, 1, 1), 8),

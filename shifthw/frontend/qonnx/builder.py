@@ -60,6 +60,10 @@ class Builder:
         name = step.inputs[index]
         return self._values[name] if name in self._values else Constant(self.model.constants[name])
 
+    def is_constant(self, name: str) -> bool:
+        """Whether a tensor of the model does not depend on the network's input."""
+        return isinstance(self._values.get(name, Constant(np.zeros(0))), Constant)
+
     def has(self, step: Step, index: int) -> bool:
         """Whether an optional input is there."""
         return index < len(step.inputs) and bool(step.inputs[index])

@@ -40,4 +40,4 @@ def import_file(path: Path, name: str | None) -> Graph:
             raise UnsupportedModel(f"{step.where}: works on values that are not constant, which is not supported; "
                                    f"supported are {', '.join(OPERATORS)}")
         build.define(step, _mapped(build, step))
-    return build.finish(tuple(quantize.output(build, name) for name in build.model.outputs))
+    return build.finish(quantize.outputs(build))

@@ -83,9 +83,19 @@ def _divided(build: Builder, step: Step, value: Sum, scale: float, factor: float
     return build.quantized(step, value, Grid(dtype, scale, dtype.lo, dtype.hi, rounding))
 
 
-def output(build: Builder, name: str) -> str:
-    """The node that holds an output of the model; one that is not quantized gets a quantizer."""
-    step = Step("output", "output", (name,), (name,), {})
+def outputs(build: Builder) -> tuple[str, ...]:
+    """The nodes that hold the outputs of the model. Constant ones, such as scales, are left out."""
+    names = [name for name in build.model.outputs if not build.is_constant(name)]
+    if not names:
+        raise UnsupportedModel("output: is constant, must be what the network computes of its input")
+    if len(names) < len(build.model.outputs):
+        constant = len(build.model.outputs) - len(names)
+        build.notes.append(f"output: {constant} of the model's outputs are constant and left out")
+    return tuple(_output(build, Step("output", "output", (name,), (name,), {})) for name in names)
+
+
+def _output(build: Builder, step: Step) -> str:
+    """One that is not quantized gets a quantizer."""
     value = build.value(step)
     if isinstance(value, Activation):
         build.refuse_padding(step, value)

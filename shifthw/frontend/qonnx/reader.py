@@ -25,7 +25,8 @@ QONNX_DOMAIN = "qonnx.custom_op.general"
 QONNX_DOMAINS = (QONNX_DOMAIN, "onnx.brevitas", "finn.custom_op.general", "finn")
 """Where QONNX's operators have been over the years; one class of them now."""
 QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant", "Trunc")
-FOLDABLE = ("Cast", "Concat", "Constant", "Gather", "Neg", "Shape", "Slice", "Sqrt")
+FOLDABLE = ("Abs", "Cast", "Ceil", "Concat", "Constant", "Exp", "Floor", "Gather", "Log", "Max", "Min", "Neg", "Pow",
+            "Round", "Shape", "Slice", "Sqrt")
 """Operators that exporters compute shapes and constants with; on constants only. None makes much out of little."""
 MAX_ELEMENTS = 1 << 28
 """Of any tensor in a model: what a small file could otherwise ask to be computed."""
