@@ -121,10 +121,12 @@ class Draft:
 
     def affine(self) -> dict[str, RealRequantize]:
         """The requantizations in real units, before their integers are fitted."""
-        return {name: RealRequantize(tuple(factor / self[tensor].output.scale
-                                   for tensor, factor in zip(value.tensors, value.factors, strict=True)),
-                             value.offset, value.lo, value.hi)
-                for name, (value, _) in self.pending.items()}
+        result = {}
+        for name, (value, _) in self.pending.items():
+            gain = tuple(factor / self[tensor].output.scale
+                         for tensor, factor in zip(value.tensors, value.factors, strict=True))
+            result[name] = RealRequantize(gain, value.offset, value.lo, value.hi)
+        return result
 
     def _factors(self) -> list[Factors]:
         """Ratios and offsets in steps of each quantizer's grid."""
