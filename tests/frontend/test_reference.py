@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from shifthw.errors import UnsupportedModel
+from shifthw.frontend import QuantizeOptions, quantize
 from shifthw.frontend.convert import capture_float, convert_model
 from shifthw.frontend.reference import Model, Reference, evaluate, verify_reference
 from shifthw.ir import Input, Requantize
@@ -212,6 +213,18 @@ def test_an_attached_float_reference_survives_training() -> None:
     assert converted.float_reference is model.float_reference
     (result,) = evaluate(converted.graph, converted.float_reference, images(), quantized=False).values()
     assert torch.allclose(result.flatten(1), before, rtol=1e-5, atol=1e-5)
+
+
+def test_quantize_keeps_the_network_that_it_was_given() -> None:
+    torch.manual_seed(8)
+    plain = Plain().eval()
+    prepared = quantize(plain, images(8).float(), QuantizeOptions(terms=1))
+    converted = convert_model(prepared, images(2).float())
+    assert converted.float_reference is not None
+    (result,) = evaluate(converted.graph, converted.float_reference, images(), quantized=False).values()
+    with torch.no_grad():
+        expected = plain.double()(images())
+    assert torch.allclose(result.flatten(1), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_only_an_attached_float_reference_counts() -> None:
