@@ -15,6 +15,7 @@ from shifthw.frontend.preprocess import input_integers
 from shifthw.ir import interpret
 from shifthw.sources import FRAMEWORKS
 
+from .frontend.qonnx_models import Qonnx
 from .sources import upstream_layers as upstream
 
 ARRAY = "images=1,pixels=2,simd=4,pe=4"
@@ -116,6 +117,18 @@ def test_the_frameworks_own_32_bits_are_simulated(own: str, images: Path, simula
     assert main(arguments("deepshift-ps", tmp_path / "weights.pth", own, model, "--calib", str(images))) == 0
     assert main(["build", str(model), "--board", "zc706", "--array", ARRAY, "-o", str(folder)]) == 0
     assert main(["sim", str(folder), "--images", str(images), "--engine", "fast", "--cache", str(simulator_cache)]) == 0
+
+
+def test_a_qonnx_file_becomes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build = Qonnx(2, 1, 4, 4)
+    x = build.quant("x", 0.25, 4)
+    w = build.weights(np.arange(-4, 5).reshape(1, 1, 3, 3) / 4, 0.25, 4)
+    file = build.write(tmp_path, build.quant(build.op("Conv", x, w, kernel_shape=[3, 3]), 0.5, 6))
+    assert main(["import", "qonnx", str(file), "-o", str(tmp_path / "m.pt")]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"written to {tmp_path}/m.pt: made, 1x4x4 images of 4 bits",
+        "exact: every integer is that of QONNX's arithmetic"]
+    assert load(tmp_path / "m.pt").outputs
 
 
 def test_whole_modules_need_trust(own: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -182,6 +182,9 @@ def _plain(path: Path, key: str, tensor: torch.Tensor) -> torch.Tensor:
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.device.type != "cpu":
         raise BadModelFile(f"{path}: {_short(key)} is a {tensor.layout} {tensor.dtype} tensor on {tensor.device}; must "
                            f"be an ordinary one")
+    if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+        raise BadModelFile(f"{path}: {_short(key)} poses as {tensor.numel()} numbers, of which the file holds fewer; "
+                           f"must be an ordinary tensor")
     tensor = tensor.detach()
     return tensor.float() if tensor.is_floating_point() else tensor
 

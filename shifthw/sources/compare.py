@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..frontend.preprocess import input_integers
+from ..frontend.draft import Grid
+from ..frontend.preprocess import input_grid, input_integers
 from ..ir.graph import Graph, Requantize
 from ..ir.interpret import interpret
 from ..nn.quantizers import rounded
@@ -68,7 +69,16 @@ def forward(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 def on_grid(graph: Graph, outputs: torch.Tensor) -> np.ndarray:
     """Real outputs as int64[N, values] on the grid of the graph's output."""
+    grid = output_grid(graph)
+    steps = rounded(outputs.double().flatten(1) / grid.scale, grid.rounding)
+    return steps.clamp(grid.lo, grid.hi).to(torch.int64).numpy()
+
+
+def output_grid(graph: Graph) -> Grid:
+    """That of the quantizer behind which only values are chosen or moved."""
     node = graph[graph.outputs[0]]
-    assert isinstance(node.op, Requantize)          # a prepared network ends in a quantizer
-    steps = rounded(outputs.double().flatten(1) / node.output.scale, node.op.rounding)
-    return steps.clamp(node.op.lo, node.op.hi).to(torch.int64).numpy()
+    while not isinstance(node.op, Requantize):
+        if not node.inputs:
+            return input_grid(graph)
+        node = graph[node.inputs[0]]
+    return Grid(node.output.dtype, node.output.scale, node.op.lo, node.op.hi, node.op.rounding)

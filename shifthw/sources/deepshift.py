@@ -5,6 +5,7 @@ Latent and rounded files (checkpoint.pth.tar, weights.pth) mean the same: roundi
 
 from torch import nn
 
+from ..errors import UnsupportedModel
 from .architectures import DEEPSHIFT
 from .framework import (
     ORDINARY,
@@ -26,6 +27,9 @@ def q_layer(path: str, plain: Plain, tensors: Tensors, options: SourceOptions) -
     """Conv2dShiftQ rounds its input and its bias, LinearShiftQ its input only."""
     if options.exact:
         require_powers_of_two(path, tensors["weight"])
+    if not isinstance(options.sign_threshold, str):
+        raise UnsupportedModel(f"{path}: is of form Q, whose signs are its weights' and have no threshold; leave "
+                               f"--sign-threshold out")
     bias_format = None if isinstance(plain, nn.Linear) else options.act_format
     layer = shift_layer(path, plain, "Q", options.weight_bits, tensors, bias_format)
     return SourceLayer(layer, fixed_point(options.act_format))

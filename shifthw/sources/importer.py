@@ -1,5 +1,6 @@
 """A checkpoint of a source framework as an integer network, and how far that is from the framework's own."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +26,10 @@ from .readers import deviations, listed, nearest_grid, use_framework_rounding
 
 COMPARED_IMAGES = 256
 """Calibration images that are compared, at most."""
-SEEDED_IMAGES, SEED = 16, 3
+SEEDED_VALUES, MOST_SEEDED, SEED = 1 << 19, 16, 3
+"""Pixels of all seeded images together, so that those of ImageNet are few, and images at most."""
 EXAMPLES = 4
-"""Images that the conversion checks itself on."""
+"""Images that the conversion checks itself on, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,8 @@ def import_checkpoint(source: str, path: str | Path, architecture: str, *, optio
     if rule is not None:
         metadata["preprocess"] = {"scale": rule.scale, "mean": list(rule.mean), "std": list(rule.std)}
     model = convert_model(prepared, images[:EXAMPLES], name, metadata)
+    if len(model.graph.outputs) != 1:
+        raise UnsupportedModel(f"{architecture}: gives {len(model.graph.outputs)} results, must give one tensor")
     reasons = deviations(prepared, loaded.layers)
     comparison = compare(loaded.module(), model.graph, images[:COMPARED_IMAGES], reasons,
                          softmax=bool(prepared.meta["dropped"]))
@@ -143,7 +147,8 @@ def _images(loaded: Source, options: ImportOptions, calibration: np.ndarray | No
     images = calibration
     if images is None:
         shape = _shape(loaded, options, None)
-        images = np.random.default_rng(SEED).integers(0, 256, (SEEDED_IMAGES, *shape), dtype=np.uint8)
+        count = min(MOST_SEEDED, max(1, SEEDED_VALUES // math.prod(shape)))
+        images = np.random.default_rng(SEED).integers(0, 256, (count, *shape), dtype=np.uint8)
     if images.dtype == np.uint8:
         images = (rule or Preprocess(1 / 255, (0.0,) * images.shape[1], (1.0,) * images.shape[1])).real(images)
     elif images.dtype.kind != "f" or not np.isfinite(images).all():

@@ -68,6 +68,13 @@ def test_prefix_of_data_parallel_is_stripped(tmp_path: Path) -> None:
     assert equal(read_state_dict(tmp_path / "file.pth.tar"))
 
 
+def test_memory_format_does_not_matter(tmp_path: Path) -> None:
+    state = {"w": torch.arange(24.0).reshape(2, 3, 2, 2), "t": torch.arange(6.0).reshape(2, 3)}
+    torch.save({"w": state["w"].to(memory_format=torch.channels_last), "t": state["t"].t().contiguous().t()},
+               tmp_path / "file.pth")
+    assert equal(read_state_dict(tmp_path / "file.pth"), state)
+
+
 def test_a_layer_named_module_stays(tmp_path: Path) -> None:
     state = {"module.weight": torch.ones(2), "other.weight": torch.ones(3)}
     torch.save(state, tmp_path / "file.pth")
@@ -169,7 +176,8 @@ def test_torchscript_is_refused(tmp_path: Path) -> None:
     ({"state_dict": {"a": 1}}, "holds no state dict, but dict"), ({"state_dict": 5}, "holds no state dict, but int"),
     ({"w": torch.ones(2).to_sparse()}, "w is a torch.sparse_coo torch.float32 tensor"),
     ({"w": torch.ones(2, dtype=torch.complex64)}, "w is a torch.strided torch.complex64"),
-    ({"w": torch.empty(2, device="meta")}, "tensor on meta; must be an ordinary one")])
+    ({"w": torch.empty(2, device="meta")}, "tensor on meta; must be an ordinary one"),
+    ({"w": torch.ones(1).expand(1 << 50)}, "w poses as 1125899906842624 numbers, of which the file holds fewer")])
 def test_files_without_a_state_dict(content: object, what: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "file.pth")
     with pytest.raises(BadModelFile, match=what):

@@ -40,6 +40,17 @@ class Net(nn.Module):
 def net():
     return Net()
 
+def maps():
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Flatten())
+
+class Two(Net):
+    def forward(self, x):
+        y = self.conv(x)
+        return y, functional.relu(y)
+
+def two():
+    return Two()
+
 def with_softmax():
     return Net(softmax=True)
 """
@@ -242,6 +253,21 @@ def test_a_softmax_at_the_end_is_left_out(own: Path, tmp_path: Path) -> None:
         classes = network(x).argmax(1).numpy()
     assert np.array_equal(golden(imported, x)[:, :, 0, 0].argmax(1), classes)
     assert (imported.comparison.outputs, imported.comparison.differing, imported.comparison.same_class) == (20, 0, 20)
+
+
+def test_maps_as_results_are_compared(own: Path, tmp_path: Path) -> None:
+    network = upstream.seed(upstream.converted(plain("maps"), upstream.deepshift("PS", 4, (4, 4))), 34)
+    x = images(10, 1, 8, 8)
+    imported = import_checkpoint("deepshift-ps", saved(network, tmp_path), f"{own}:maps", calibration=x.numpy(),
+                                 options=ImportOptions(source=SourceOptions(weight_bits=4, act_format=(4, 4))))
+    assert (imported.comparison.outputs, imported.comparison.differing) == (10 * 64, 0)
+
+
+def test_several_results_are_refused(own: Path, tmp_path: Path) -> None:
+    network = upstream.seed(upstream.converted(plain("two"), upstream.deepshift("PS")), 35)
+    with pytest.raises(UnsupportedModel, match="own.py:two: gives 2 results, must give one tensor"):
+        import_checkpoint("deepshift-ps", saved(network, tmp_path), f"{own}:two",
+                          options=ImportOptions(input_shape=(1, 8, 8)))
 
 
 # -- images, metadata ----------------------------------------------------------------------------

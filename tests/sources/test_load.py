@@ -240,6 +240,11 @@ def test_unknown_names_list_the_known_ones(tmp_path: Path) -> None:
         "torchshiftadd, addernet")
 
 
+def test_form_q_has_no_threshold(own: str, tmp_path: Path) -> None:
+    assert "0: is of form Q, whose signs are its weights' and have no threshold" in refused(
+        state("Q"), own, tmp_path, "deepshift-q", SourceOptions(sign_threshold=0.5))
+
+
 def test_fixed_shift_layers_must_hold_powers_of_two(own: str, tmp_path: Path) -> None:
     network = upstream.converted(plain_net(), lambda path, plain: upstream.SEConv2d(plain)
                                  if isinstance(plain, nn.Conv2d) else None)
