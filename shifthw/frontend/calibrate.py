@@ -27,7 +27,7 @@ def calibrate(model: nn.Module, images: torch.Tensor, method: Method = "mse", pe
                   the share `percentile` of all magnitudes is, "mse" the limit with the least squared error
     power_of_two  round scales to a power of two: up, with "mse" to the better neighbour
 
-    Raises UnsupportedModel, naming the quantizer, for one that sees only zeros or no values at all.
+    Raises UnsupportedModel, naming the quantizer, for one that sees only zeros, no values at all, or infinite ones.
     """
     waiting = {path: module for path, module in model.named_modules()
                if isinstance(module, QuantAct) and not module.calibrated}
@@ -35,10 +35,11 @@ def calibrate(model: nn.Module, images: torch.Tensor, method: Method = "mse", pe
     for path, module in waiting.items():
         values = seen.get(path, np.zeros(0))
         magnitudes = np.abs(values) if module.dtype.signed else np.maximum(values, 0.0)
-        if not magnitudes.size or not magnitudes.max() > 0:
-            found = "but 0" if magnitudes.size else "at all"
-            raise UnsupportedModel(f"{path} (QuantAct): sees no value {found} on the calibration images, which gives "
-                                   f"no scale; use real images, or look at the layer before it")
+        if not magnitudes.size or not 0 < magnitudes.max() < np.inf:
+            found = ("no value at all" if not magnitudes.size else
+                     "no value but 0" if magnitudes.max() == 0 else "infinite or NaN values")
+            raise UnsupportedModel(f"{path} (QuantAct): sees {found} on the calibration images, which gives no scale; "
+                                   f"use real images, or look at the layer before it")
         module.set_scale(_scale(values, magnitudes, module, method, percentile, power_of_two))
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from ..errors import UnsupportedModel
 from ..ir.graph import Flatten, Graph, Input, MaxPool2d, Node, Rounding, ShiftConv2d, SumPool2d
 from ..ir.types import IntType, ShiftWeight, TensorType
-from ..nn import AdderConv2d, PadShortcut, QuantAct, Quantizer
+from ..nn import AdderConv2d, Affine, PadShortcut, QuantAct, Quantizer
 from ..nn import ShiftConv2d as ShiftConv2dLayer
 from ..nn import ShiftLinear as ShiftLinearLayer
 from .check import check
@@ -28,7 +28,7 @@ from .trace import Trace, path_of, trace
 OUTPUT_BITS = 8
 """Of the quantizer that is added to an output that has none."""
 
-SUPPORTED = ("shifthw.nn.ShiftConv2d, ShiftLinear, PadShortcut, QuantAct, FixedPoint; torch.nn.BatchNorm1d, "
+SUPPORTED = ("shifthw.nn.ShiftConv2d, ShiftLinear, PadShortcut, Affine, QuantAct, FixedPoint; torch.nn.BatchNorm1d, "
              "BatchNorm2d, ReLU, ReLU6, Hardtanh, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), Flatten, Identity, "
              "Dropout; + of two tensors")
 
@@ -123,6 +123,7 @@ class _Converter:
             ((Quantizer,), self._quantizer), ((ShiftConv2dLayer,), self._conv), ((ShiftLinearLayer,), self._linear),
             ((AdderConv2d,), self._adder),
             ((PadShortcut,), self._shortcut), ((nn.BatchNorm1d, nn.BatchNorm2d), self._batch_norm),
+            ((Affine,), self._affine),
             ((nn.ReLU6, nn.Hardtanh), lambda where, m, x: self._clamp(where, x, m.min_val, m.max_val)),
             ((nn.ReLU,), lambda where, m, x: self._clamp(where, x, 0.0, math.inf)),
             ((nn.MaxPool2d,), self._max_pool), ((nn.AvgPool2d,), self._average_pool),
@@ -275,10 +276,7 @@ class _Converter:
         return self.draft.quantize(f"{where}.quantize", copied, grid)
 
     def _batch_norm(self, where: str, module: nn.BatchNorm1d | nn.BatchNorm2d, value: Value) -> Value:
-        before = self._sum(where, value)
-        if before.is_clamped:
-            raise UnsupportedModel(f"{where} ({type(module).__name__}): follows an activation function; put a "
-                                   f"quantizer between them, or the batch norm right behind its convolution")
+        before = self._unclamped(where, module, value)
         if module.running_mean is None or module.running_var is None:
             raise UnsupportedModel(f"{where} ({type(module).__name__}): has no running statistics; it must have "
                                    f"track_running_stats=True")
@@ -289,6 +287,18 @@ class _Converter:
         if module.affine:
             offset = offset + module.bias.detach().double().numpy()
         return replace(before, factors=tuple(factor * gain for factor in before.factors), offset=offset)
+
+    def _affine(self, where: str, module: Affine, value: Value) -> Value:
+        before, gain = self._unclamped(where, module, value), module.gain.numpy()
+        return replace(before, factors=tuple(factor * gain for factor in before.factors),
+                       offset=before.offset * gain + module.offset.numpy())
+
+    def _unclamped(self, where: str, module: nn.Module, value: Value) -> Sum:
+        before = self._sum(where, value)
+        if before.is_clamped:
+            raise UnsupportedModel(f"{where} ({type(module).__name__}): follows an activation function; put a "
+                                   f"quantizer between them, or this layer right behind its convolution")
+        return before
 
     def _clamp(self, where: str, value: Value, lo: float, hi: float) -> Value:
         return self._sum(where, value).clamped(lo, hi)

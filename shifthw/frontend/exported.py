@@ -1,32 +1,24 @@
 """A plain PyTorch module as a list of steps: torch.export's program with named arguments and source lines."""
 
-import copy
-import io
-import logging
-import re
-import sysconfig
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
+from torch.export.graph_signature import OutputKind, TensorArgument
 
 from ..errors import UnsupportedModel
-from .layers import refuse_hidden_code
+from .export_program import export_program, user_line
 
-NOT_THE_USERS = (str(Path(torch.__file__).parent), sysconfig.get_paths()["stdlib"], __file__)
-"""Where no line of the user's code is."""
-FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+PARAMETRIZATIONS = ".parametrizations."
+"""What torch.nn.utils.parametrize puts between a module's path and the tensors that its parameter is made of."""
 
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """A parameter or buffer: its name in the state dict and its value."""
+    """A parameter, buffer or constant: its name in the state dict, or one for it, and its value."""
 
     name: str
     value: torch.Tensor
@@ -34,28 +26,33 @@ class Stored:
     @property
     def owner(self) -> str:
         """Path of the module that has it."""
-        return self.name.rpartition(".")[0]
+        return self.name.partition(PARAMETRIZATIONS)[0] if PARAMETRIZATIONS in self.name else \
+            self.name.rpartition(".")[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One operation on tensors.
+    """One operation on tensors that depend on the images.
 
-    name       of its result
-    kind       ATen's name of the operation, like "conv2d"; works in place nowhere
-    path       of the module whose forward calls it
-    line       file and line of the call, if known
-    shape      of the result, with the batch
-    inputs     names of the results that it reads
-    options    ATen's other arguments by name: numbers, lists, Stored
+    name          of its result
+    kind          ATen's name of the operation, like "conv2d"; works in place nowhere
+    path          of the module whose forward calls it
+    is_module     whether that is one of torch.nn's own, so that the step is what the module does
+    line          file and line of the call, if known
+    shape         of the result, with the batch
+    inputs        names of the results that it reads, in the order of ATen's arguments
+    input_shapes  of those
+    options       ATen's other arguments by name: numbers, lists, Stored
     """
 
     name: str
     kind: str
     path: str
+    is_module: bool
     line: str
     shape: tuple[int, ...]
     inputs: tuple[str, ...]
+    input_shapes: tuple[tuple[int, ...], ...]
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -75,134 +72,110 @@ class Exported:
     outputs: tuple[str, ...]
 
 
-def export(model: nn.Module, example_input: torch.Tensor) -> Exported:
-    """The steps of `model` in evaluation mode for images of the shape of `example_input`.
+def export(plain: nn.Module, example: torch.Tensor) -> Exported:
+    """The steps of a checked_copy of a module, for images of the shape of `example`.
 
-    Raises UnsupportedModel if the model cannot be exported, with the line of its source, or has more than
-    one input, values that depend on the images, or NaN or infinite weights.
+    What does not depend on the images, like a weight that a parametrization computes, is computed here.
+    Raises UnsupportedModel if the module cannot be exported: see export_program.
     """
-    refuse_hidden_code(model)
-    _refuse_bad_weights(model)
-    program = _program(model, example_input)
+    program = export_program(plain, example)
     signature = program.graph_signature
-    stored = {**signature.inputs_to_parameters, **signature.inputs_to_buffers,
-              **signature.inputs_to_lifted_tensor_constants}
-    values: dict[str, torch.Tensor] = {**program.state_dict, **program.constants}
-    environment: dict[fx.Node, Any] = {}
+    constants: Mapping[str, str] = {**signature.inputs_to_parameters, **signature.inputs_to_buffers,
+                                    **signature.inputs_to_lifted_tensor_constants}
+    values: dict[str, Any] = {**program.state_dict, **program.constants}
+    known: dict[fx.Node, Any] = {}
     steps: list[Step] = []
-    for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name in stored:
-            environment[node] = Stored(stored[node.name], values[stored[node.name]].detach())
-        elif node.op == "call_function" and getattr(node.target, "__name__", "") == "getitem":
-            environment[node] = environment[node.args[0]]  # the first of batch_norm's results
-        elif node.op == "call_function":
-            steps.append(_step(node, environment))
-    return Exported(tuple(steps), signature.user_inputs[0], tuple(example_input.shape),
-                    _outputs(program, environment))
+    with torch.no_grad():
+        for node in program.graph.nodes:
+            if node.op == "placeholder" and node.name in constants:
+                name = constants[node.name]
+                known[node] = Stored(name, values[name].detach())
+            elif node.op == "call_function" and not _is_assertion(node):
+                found = _constant(node, known)
+                if found is None:
+                    steps.append(_step(node, known))
+                else:
+                    known[node] = found
+    return Exported(tuple(steps), signature.user_inputs[0], tuple(example.shape), _outputs(program, known))
 
 
-def _program(model: nn.Module, example_input: torch.Tensor) -> ExportedProgram:
-    name = type(model).__name__
-    try:
-        with _quiet(), torch.no_grad():
-            plain = copy.deepcopy(model).cpu().eval()
-            program = torch.export.export(plain, (example_input.cpu(),)).run_decompositions({})  # nothing in place
-    except Exception as error:  # the user's code and torch raise anything
-        raise UnsupportedModel(f"{_culprit(error) or name}: {name} cannot be exported: {_reason(error)}; forward must "
-                               f"take one tensor of images and must not branch on values of tensors") from error
-    if len(program.graph_signature.user_inputs) != 1:
-        raise UnsupportedModel(f"{name}: forward takes {len(program.graph_signature.user_inputs)} tensors, must take "
-                               f"one, the images")
-    return program
+def _is_assertion(node: fx.Node) -> bool:
+    """Whether it only checks, as the casts of x.float() do."""
+    return node.meta.get("val") is None and not node.users
 
 
-def _step(node: fx.Node, environment: dict[fx.Node, Any]) -> Step:
-    target = node.target
-    schema = target._schema if isinstance(target, torch._ops.OpOverload) else None
-    kind = schema.name.rpartition("::")[2] if schema else getattr(target, "__name__", str(target))
-    if kind == "_native_batch_norm_legit_no_training":
-        kind = "batch_norm"
-    named = dict(node.kwargs)
-    for position, argument in enumerate(schema.arguments if schema else ()):
-        if position < len(node.args):
-            named[argument.name] = node.args[position]
-        elif argument.name not in named and argument.has_default_value():
-            named[argument.name] = argument.default_value
-    resolved = {key: fx.node.map_arg(value, lambda source: _resolved(environment, source))
-                for key, value in named.items()}
-    inputs = tuple(value.name for value in resolved.values() if isinstance(value, fx.Node))
-    value = node.meta.get("val")
-    value = value[0] if isinstance(value, tuple | list) else value
-    shape = tuple(value.shape) if isinstance(value, torch.Tensor) else ()
-    step = Step(node.name, kind, _path(node), _line(node.meta.get("stack_trace") or ""), shape, inputs,
+def _constant(node: fx.Node, known: dict[fx.Node, Any]) -> Any:
+    """The result of a step that reads constants only; None if it depends on the images."""
+    if any(source not in known for source in node.all_input_nodes):
+        return None
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda source: _value(known[source]))
+    result = node.target(*args, **kwargs)  # type: ignore[operator]
+    return Stored(f"{_caller(node)[0]}.{node.name}", result) if isinstance(result, torch.Tensor) else result
+
+
+def _value(constant: Any) -> Any:
+    return constant.value if isinstance(constant, Stored) else constant
+
+
+def _step(node: fx.Node, known: dict[fx.Node, Any]) -> Step:
+    named = _arguments(node)
+    resolved = {key: fx.node.map_arg(value, lambda source: known.get(source, source)) for key, value in named.items()}
+    read = [value for value in resolved.values() if isinstance(value, fx.Node)]
+    path, module = _caller(node)
+    line = user_line(node.meta.get("stack_trace") or "")
+    step = Step(node.name, _kind(node), path, module.startswith("torch.nn."), line, _shape(node),
+                tuple(value.name for value in read), tuple(_shape(value) for value in read),
                 {key: item for key, item in resolved.items() if not isinstance(item, fx.Node)})
-    if not all(isinstance(size, int) for size in shape):
-        raise UnsupportedModel(f"{step.where}: gives a shape {list(shape)} that depends on the images; shapes must be "
-                               f"fixed")
-    environment[node] = node
+    if not all(isinstance(size, int) for size in step.shape):
+        raise UnsupportedModel(f"{step.where}: gives a shape {list(step.shape)} that depends on the images; shapes "
+                               f"must be fixed")
     return step
 
 
-def _resolved(environment: dict[fx.Node, Any], node: fx.Node) -> Any:
-    """A stored tensor as itself, anything else as the node that computes it."""
-    return environment.get(node, node)
+def _arguments(node: fx.Node) -> dict[str, Any]:
+    """The arguments by ATen's names and in its order, defaults filled in."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return {**{str(position): value for position, value in enumerate(node.args)}, **node.kwargs}
+    named = {}
+    for position, argument in enumerate(node.target._schema.arguments):
+        if position < len(node.args):
+            named[argument.name] = node.args[position]
+        elif argument.name in node.kwargs:
+            named[argument.name] = node.kwargs[argument.name]
+        elif argument.has_default_value():
+            named[argument.name] = argument.default_value
+    return named
 
 
-def _outputs(program: ExportedProgram, environment: dict[fx.Node, Any]) -> tuple[str, ...]:
-    output = next(node for node in program.graph.nodes if node.op == "output")
-    results = [environment.get(result, result) for result in output.all_input_nodes]
-    if not results or any(isinstance(result, Stored) for result in results):
-        raise UnsupportedModel("output: must be a tensor, or a tuple of tensors, that the network computes")
-    return tuple(result.name for result in results)
+def _kind(node: fx.Node) -> str:
+    target = node.target
+    kind = target._schema.name.rpartition("::")[2] if isinstance(target, torch._ops.OpOverload) else \
+        getattr(target, "__name__", str(target))
+    return "batch_norm" if kind == "_native_batch_norm_legit_no_training" else kind
 
 
-def _path(node: fx.Node) -> str:
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    """Of a step's result, the first of several; () of one that is no tensor."""
+    value = node.meta.get("val")
+    value = value[0] if isinstance(value, tuple | list) and value else value
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else ()
+
+
+def _caller(node: fx.Node) -> tuple[str, str]:
+    """Path and type, with its module, of the module whose forward calls it."""
     stack = list(node.meta.get("nn_module_stack", {}).values())
-    return str(stack[-1][0]).partition("@")[0] if stack else ""
+    path, kind = stack[-1] if stack else ("", "")
+    return str(path).partition("@")[0], kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__name__}"
 
 
-def _line(trace: str) -> str:
-    """The last line of the user's own code in a stack trace."""
-    frames = [(path, line) for path, line in FRAME.findall(trace) if not path.startswith(NOT_THE_USERS)]
-    return f"{Path(frames[-1][0]).name}:{frames[-1][1]}" if frames else ""
-
-
-def _culprit(error: Exception) -> str:
-    """File and line that torch.export blames, or where the user's forward raised."""
-    found = _line(str(error).partition("following call raised this error")[2])
-    trace = error.__traceback__
-    while trace is not None and not found:
-        path = trace.tb_frame.f_code.co_filename
-        if trace.tb_next is None and not path.startswith(NOT_THE_USERS):
-            found = f"{Path(path).name}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return found
-
-
-def _reason(error: Exception) -> str:
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    if "data-dependent" in text:
-        return "it branches on, or makes shapes of, the values of tensors"
-    return text
-
-
-def _refuse_bad_weights(model: nn.Module) -> None:
-    for name, value in model.state_dict().items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            count = int((~torch.isfinite(value)).sum())
-            raise UnsupportedModel(f"{name}: holds {count} values that are NaN or infinite, must be finite; train or "
-                                   f"export the model again")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Neither warnings nor log lines of torch.export: what matters of them is in the error."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.CRITICAL + 1)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
+def _outputs(program: ExportedProgram, known: dict[fx.Node, Any]) -> tuple[str, ...]:
+    constants = {node.name for node in known}
+    names = []
+    for output in program.graph_signature.output_specs:
+        if output.kind is OutputKind.USER_OUTPUT:
+            if not isinstance(output.arg, TensorArgument) or output.arg.name in constants:
+                raise UnsupportedModel("output: must be a tensor, or a tuple of tensors, that the network computes")
+            names.append(output.arg.name)
+    if not names:
+        raise UnsupportedModel("output: is missing; forward must return what the network computes")
+    return tuple(names)

@@ -1,9 +1,13 @@
-"""Where a network needs quantizers: the fewest places such that the engine can store every value that it must."""
+"""Where a network needs quantizers: the fewest places such that the engine can store every value that it must.
+
+The engine computes clamp(sum_k factor[k] * tensor[k] + offset) before it rounds: of one tensor, an accumulator
+or what is stored, with a factor per channel; or of two, of which the second is stored and has one factor.
+"""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .plain_layers import PlainNetwork
+from .plain_layers import Layer, PlainNetwork
 
 READS_STORED = ("conv", "linear", "max_pool", "average_pool", "global_pool", "subsample")
 """Layers whose input must be an activation, not a sum that is still to be rounded."""
@@ -22,93 +26,109 @@ class Place:
     is_output: bool = False
 
 
+@dataclass(frozen=True)
+class _Value:
+    """What a result is: stored, or a sum that is still to be rounded.
+
+    is_kept   stored since its layer keeps the grid of what it reads; it needs no quantizer
+    tensors   that the sum adds up
+    of_stored whether the first of them is stored, not an accumulator
+    rescaled  whether it has a factor per channel
+    clamped   whether the sum is limited by an activation function
+    fan_in    weights per output of the convolution behind it, 0 for none
+    """
+
+    stored: bool = False
+    is_kept: bool = False
+    tensors: int = 1
+    of_stored: bool = False
+    rescaled: bool = False
+    clamped: bool = False
+    fan_in: int = 0
+
+
 def quantized_results(network: PlainNetwork) -> frozenset[str]:
-    """Names of the results that need a quantizer; the input and the outputs always do."""
+    """Names of the results that need a quantizer; the input always does, and the outputs."""
     chosen = {network.input, *network.outputs}
     while True:
-        grown = chosen | _demanded(network, chosen)
-        if grown == chosen:
-            grown = chosen | _of_an_addition(network, chosen)
-        if grown == chosen:
-            return frozenset(name for name in chosen if not _is_kept(network, name, chosen))
-        chosen = grown
+        values = _values(network, chosen)
+        needed = _demanded(network, values) or _demanded_by_an_addition(network, values)
+        if not needed:
+            return frozenset(name for name in chosen if not values[name].is_kept)
+        chosen |= needed
 
 
-def is_negative_possible(network: PlainNetwork, name: str) -> bool | None:
-    """Whether a result can be below 0; None if the structure of the network does not tell."""
-    layer = network.by_name.get(name)
-    if layer is None:
-        return None
-    if layer.kind == "clamp":
-        return False if layer.options["lo"] >= 0 else None
-    if layer.kind in ("add", "max_pool", "average_pool", "global_pool", "flatten", "subsample"):
-        known = [is_negative_possible(network, source) for source in layer.inputs]
-        return False if all(value is False for value in known) else None
-    return None
+def signs(network: PlainNetwork, input_signed: bool | None) -> dict[str, bool | None]:
+    """Whether each result can be below 0; None if the structure of the network does not tell."""
+    found: dict[str, bool | None] = {network.input: input_signed}
+    for layer in network.layers:
+        positive = all(found[name] is False for name in layer.inputs)
+        match layer.kind:
+            case "clamp":
+                positive = positive or layer.options["lo"] >= 0
+            case "affine":
+                positive = positive and all(bool((layer.options[name] >= 0).all()) for name in ("gain", "offset"))
+            case "conv" | "linear" | "batch_norm":
+                positive = False
+        found[layer.name] = False if positive else None
+    return found
 
 
-def _demanded(network: PlainNetwork, chosen: set[str]) -> set[str]:
+def _values(network: PlainNetwork, chosen: set[str]) -> dict[str, _Value]:
+    found = {network.input: _Value(stored=True)}
+    for layer in network.layers:
+        value = _value(layer, [found[name] for name in layer.inputs])
+        found[layer.name] = replace(value, stored=True) if layer.name in chosen else value
+    return found
+
+
+def _value(layer: Layer, sources: list[_Value]) -> _Value:
+    first = sources[0]
+    if layer.kind in KEEPS_STORED and first.stored:
+        return _Value(stored=True, is_kept=True)
+    if layer.kind in ("conv", "linear"):
+        return _Value(fan_in=math.prod(layer.options["weight"].value.shape[1:]))
+    if layer.kind in READS_STORED:
+        return _Value()
+    read = _Value(of_stored=True) if first.stored else first
+    match layer.kind:
+        case "clamp":
+            return replace(read, clamped=True)
+        case "add":
+            return _Value(tensors=sum(1 if source.stored else source.tensors for source in sources))
+        case "batch_norm" | "affine":
+            return replace(read, rescaled=read.rescaled or not _is_uniform(layer))
+    return read
+
+
+def _is_uniform(layer: Layer) -> bool:
+    """Whether a layer has the same factor for all channels."""
+    return layer.kind == "affine" and len(layer.options["gain"].unique()) == 1
+
+
+def _demanded(network: PlainNetwork, values: dict[str, _Value]) -> set[str]:
+    """What layers need to be stored, that is not yet."""
     found = set()
     for layer in network.layers:
-        source = network.by_name.get(layer.inputs[0])
-        spatial_flatten = layer.kind == "flatten" and source is not None and math.prod(source.step.shape[2:]) > 1
-        if layer.kind in READS_STORED or spatial_flatten:
-            found |= {name for name in layer.inputs if not _stored(network, name, chosen)}
-        elif layer.kind == "batch_norm" and _clamped(network, layer.inputs[0], chosen):
+        first = values[layer.inputs[0]]
+        demands = layer.kind in READS_STORED
+        if layer.kind == "flatten":
+            demands = math.prod(network.shape_of(layer.inputs[0])[2:]) > 1
+        elif layer.kind in ("batch_norm", "affine"):
+            demands = first.clamped or (first.tensors > 1 and not _is_uniform(layer))
+        if demands and not first.stored:
             found.add(layer.inputs[0])
     return found
 
 
-def _of_an_addition(network: PlainNetwork, chosen: set[str]) -> set[str]:
-    """What the first addition that the engine cannot do yet needs: at most one operand may be a sum, of one tensor."""
+def _demanded_by_an_addition(network: PlainNetwork, values: dict[str, _Value]) -> set[str]:
+    """What the first addition that the engine cannot do yet needs."""
     for layer in network.layers:
-        if layer.kind != "add":
-            continue
-        sums = [name for name in layer.inputs if not _stored(network, name, chosen)]
-        blocked = {name for name in sums if _clamped(network, name, chosen) or _tensors(network, name, chosen) > 1}
+        sums = [name for name in dict.fromkeys(layer.inputs) if layer.kind == "add" and not values[name].stored]
+        blocked = {name for name in sums if values[name].clamped or values[name].tensors > 1
+                   or (values[name].of_stored and values[name].rescaled)}
         if blocked:
             return blocked
-        if len(set(sums)) == 2:
-            return {min(sums, key=lambda name: (_fan_in(network, name), network_index(network, name)))}
+        if len(sums) > 1:       # the shorter sum is the shortcut, and is stored
+            return {min(sums, key=lambda name: values[name].fan_in)}
     return set()
-
-
-def network_index(network: PlainNetwork, name: str) -> int:
-    """Position of a result; -1 for the input."""
-    return next((index for index, layer in enumerate(network.layers) if layer.name == name), -1)
-
-
-def _fan_in(network: PlainNetwork, name: str) -> int:
-    """Weights per output of the convolution behind a sum: the shorter sum is the shortcut, and is stored."""
-    layer = network.by_name.get(name)
-    while layer is not None and layer.kind not in ("conv", "linear"):
-        layer = network.by_name.get(layer.inputs[0])
-    return 0 if layer is None else int(math.prod(layer.options["weight"].value.shape[1:]))
-
-
-def _stored(network: PlainNetwork, name: str, chosen: set[str]) -> bool:
-    return name in chosen or _is_kept(network, name, chosen)
-
-
-def _is_kept(network: PlainNetwork, name: str, chosen: set[str]) -> bool:
-    """Whether a result is stored since its layer keeps the grid of a stored input."""
-    layer = network.by_name.get(name)
-    return layer is not None and layer.kind in KEEPS_STORED and _stored(network, layer.inputs[0], chosen)
-
-
-def _clamped(network: PlainNetwork, name: str, chosen: set[str]) -> bool:
-    layer = network.by_name.get(name)
-    if layer is None or _stored(network, name, chosen):
-        return False
-    return layer.kind == "clamp" or (layer.kind in ("flatten", "batch_norm") and
-                                     _clamped(network, layer.inputs[0], chosen))
-
-
-def _tensors(network: PlainNetwork, name: str, chosen: set[str]) -> int:
-    """How many stored tensors or accumulators a sum adds up."""
-    layer = network.by_name.get(name)
-    if layer is None or _stored(network, name, chosen):
-        return 1
-    if layer.kind == "add":
-        return sum(_tensors(network, source, chosen) for source in layer.inputs)
-    return _tensors(network, layer.inputs[0], chosen) if layer.kind in ("batch_norm", "clamp", "flatten") else 1

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,7 +14,7 @@ from ..quantize import MAX_NEAREST_BITS, MIN_WEIGHT_BITS, nearest_values
 from .calibrate import METHODS, Method, calibrate
 from .convert import capture_float
 from .placement import Place
-from .prepare import prepare
+from .prepare import read_network, rebuild
 
 MAX_TERMS = 4
 SCALES_TRIED = 5
@@ -34,7 +34,7 @@ class QuantizeOptions:
     calibration         how scales are chosen: see shifthw.frontend.calibrate
     power_of_two        activation scales are powers of two
     input_scale         real value of one step of an unsigned 8-bit input; None: calibrated
-    batch_norm_images   calibration images that batch-norm statistics are measured on anew, 0 for none
+    batch_norm_images   calibration images that batch-norm statistics are measured on anew, 0 for none, 2 at least
     """
 
     weight_bits: int = 4
@@ -58,7 +58,8 @@ class QuantizeOptions:
         fewest, most = self.terms_range
         require(MIN_WEIGHT_BITS <= self.weight_bits <= MAX_NEAREST_BITS, "weight_bits",
                 f"{MIN_WEIGHT_BITS}..{MAX_NEAREST_BITS}")
-        require(1 <= fewest <= most <= MAX_TERMS, "terms", f"within 1..{MAX_TERMS}")
+        require(1 <= fewest <= most <= MAX_TERMS, "terms", f"within 1..{MAX_TERMS}, the fewest first")
+        require(0.0 < self.weight_snr < math.inf, "weight_snr", "positive")
         for name in ("first_terms", "last_terms"):
             require(getattr(self, name) in (None, *range(1, MAX_TERMS + 1)), name, f"1..{MAX_TERMS}")
         require(all(1 <= terms <= MAX_TERMS for terms in self.layer_terms.values()), "layer_terms", f"1..{MAX_TERMS}")
@@ -66,7 +67,7 @@ class QuantizeOptions:
         require(self.calibration in METHODS, "calibration", f"one of {', '.join(METHODS)}")
         require(0.0 < self.percentile <= 1.0, "percentile", "in 0..1")
         require(self.input_scale is None or self.input_scale > 0, "input_scale", "positive")
-        require(self.batch_norm_images >= 0, "batch_norm_images", "0 or more")
+        require(self.batch_norm_images == 0 or self.batch_norm_images > 1, "batch_norm_images", "0, or at least 2")
 
     @property
     def terms_range(self) -> tuple[int, int]:
@@ -86,29 +87,40 @@ def quantize(model: nn.Module, images: torch.Tensor, options: QuantizeOptions | 
     here. Raises UnsupportedModel for a model or for options without a mapping.
     """
     options = options or QuantizeOptions()
-    if not len(images) or not bool(torch.isfinite(images).all()):
-        raise UnsupportedModel(f"calibration images: must be finite numbers and at least one image, not of shape "
-                               f"{list(images.shape)}{' with NaN or infinite values' if len(images) else ''}")
-    weighted: list[str] = []
-    unsigned_input = bool(images.min() >= 0)
-    prepare(model, images[:2], lambda path, plain: _noted(path, plain, weighted),
-            lambda place: _quantizer(place, options, unsigned_input))
-    unknown = sorted(set(options.layer_terms) - set(weighted))
-    if unknown:
-        raise UnsupportedModel(f"layer_terms: the network has no layer {unknown[0]!r}; its layers are "
-                               f"{', '.join(dict.fromkeys(weighted))}")
-    order = list(dict.fromkeys(weighted))
-    prepared = prepare(model, images[:2], lambda path, plain: shift_layer(path, plain, options, order),
-                       lambda place: _quantizer(place, options, unsigned_input)).eval()
-    norms = {path: copy.deepcopy(module.state_dict()) for path, module in _batch_norms(prepared)}
+    images = images.detach().cpu().float()
+    _check_images(images, options)
+    network = read_network(model, images[:2])
+    _check_layers(network.weighted, options)
+    prepared = rebuild(network, lambda path, plain: shift_layer(path, plain, options, network.weighted),
+                       lambda place: _quantizer(place, options, unsigned_input=bool(images.min() >= 0))).eval()
+    trained_norms = {path: copy.deepcopy(module.state_dict()) for path, module in _batch_norms(prepared)}
     if options.batch_norm_images:
         measure_batch_norms(prepared, images[:options.batch_norm_images])
     calibrate(prepared, images, options.calibration, options.percentile, options.power_of_two)
     original = copy.deepcopy(prepared)
     for path, module in _batch_norms(original):
-        module.load_state_dict(norms[path])
+        module.load_state_dict(trained_norms[path])
     prepared.float_reference = capture_float(original, images[:2])  # type: ignore[assignment]
     return prepared
+
+
+def _check_images(images: torch.Tensor, options: QuantizeOptions) -> None:
+    if not images.numel() or not bool(torch.isfinite(images).all()):
+        raise UnsupportedModel(f"calibration images: must be finite numbers and at least one image, not of shape "
+                               f"{list(images.shape)}{' with NaN or infinite values' if images.numel() else ''}")
+    if options.input_scale is not None and images.min() < 0:
+        raise UnsupportedModel(f"input_scale: is for images of 0 or more, these go down to {float(images.min()):.3g}; "
+                               f"leave it out")
+    if options.batch_norm_images > len(images):
+        raise UnsupportedModel(f"batch_norm_images: must be at most the {len(images)} calibration images there are, "
+                               f"not {options.batch_norm_images}")
+
+
+def _check_layers(paths: Sequence[str], options: QuantizeOptions) -> None:
+    unknown = sorted(set(options.layer_terms) - set(paths))
+    if unknown:
+        raise UnsupportedModel(f"layer_terms: the network has no layer {unknown[0]!r}; its layers are "
+                               f"{', '.join(paths)}")
 
 
 def _batch_norms(model: nn.Module) -> list[tuple[str, nn.BatchNorm1d | nn.BatchNorm2d]]:
@@ -116,12 +128,7 @@ def _batch_norms(model: nn.Module) -> list[tuple[str, nn.BatchNorm1d | nn.BatchN
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
 
 
-def _noted(path: str, plain: nn.Conv2d | nn.Linear, weighted: list[str]) -> ShiftConv2d | ShiftLinear:
-    weighted.append(path)
-    return _layer_of(plain, 2, 1, 1.0)
-
-
-def _quantizer(place: Place, options: QuantizeOptions, unsigned_input: bool) -> Quantizer:
+def _quantizer(place: Place, options: QuantizeOptions, *, unsigned_input: bool) -> Quantizer:
     if place.is_input and options.input_scale is not None:
         return QuantAct(8, scale=options.input_scale)
     signed = not unsigned_input if place.is_input else place.signed is not False
@@ -129,7 +136,7 @@ def _quantizer(place: Place, options: QuantizeOptions, unsigned_input: bool) -> 
 
 
 def shift_layer(path: str, plain: nn.Conv2d | nn.Linear, options: QuantizeOptions,
-                order: list[str]) -> ShiftConv2d | ShiftLinear:
+                order: Sequence[str]) -> ShiftConv2d | ShiftLinear:
     """The shift layer of form nearest for a plain one; `order` lists the paths of all layers."""
     weight = plain.weight.detach()
     fewest, most = options.terms_range
@@ -189,7 +196,8 @@ def _snr(weight: torch.Tensor, scale: torch.Tensor, weight_bits: int, terms: int
 
 
 def measure_batch_norms(model: nn.Module, images: torch.Tensor, batch: int = 100) -> None:
-    """Set running statistics of all batch norms to those of `images`, which pass the network as it is now."""
+    """Set running statistics of all batch norms to those of `images`, at least two, which pass the network as it is
+    now; quantizers that have no scale yet are left out."""
     norms = [module for _, module in _batch_norms(model)]
     momenta = [norm.momentum for norm in norms]
     was_training = model.training
@@ -198,16 +206,18 @@ def measure_batch_norms(model: nn.Module, images: torch.Tensor, batch: int = 100
         norm.reset_running_stats()
         norm.momentum = None        # the mean over all batches
         norm.train()
-    quantizers = [module.register_forward_hook(lambda module, inputs, output: inputs[0])
-                  for module in model.modules() if isinstance(module, QuantAct) and not module.calibrated]
-    with torch.no_grad():
-        for start in range(0, len(images), batch):
-            model(images[start:start + batch])
-    for hook in quantizers:
-        hook.remove()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.train(was_training)
+    hooks = [module.register_forward_hook(lambda module, inputs, output: inputs[0])
+             for module in model.modules() if isinstance(module, QuantAct) and not module.calibrated]
+    try:
+        with torch.no_grad():
+            for part in images.tensor_split(-(-len(images) // batch)):  # of one size: none may be a single image
+                model(part)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        model.train(was_training)
 
 
 def _two(value: tuple[int, ...]) -> tuple[int, int]:

@@ -6,9 +6,10 @@ conv -> [BatchNorm2d] -> [add] -> [ReLU, ReLU6, Hardtanh] -> quantizer.
 
 from ..ir.graph import Rounding
 from .adder import AdderConv2d
+from .affine import Affine
 from .quantizers import FixedPoint, QuantAct, Quantizer
 from .shift import ShiftConv2d, ShiftLinear
 from .shortcut import PadShortcut
 
-__all__ = ["AdderConv2d", "FixedPoint", "PadShortcut", "QuantAct", "Quantizer", "Rounding", "ShiftConv2d",
+__all__ = ["AdderConv2d", "Affine", "FixedPoint", "PadShortcut", "QuantAct", "Quantizer", "Rounding", "ShiftConv2d",
            "ShiftLinear"]
