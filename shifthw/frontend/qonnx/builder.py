@@ -78,7 +78,7 @@ class Builder:
         if not isinstance(value, Constant):
             raise UnsupportedModel(f"{step.where}: its input {index} is computed, must be constant")
         if value.values.dtype.kind not in "fiub" or not np.isfinite(value.values).all():
-            raise UnsupportedModel(f"{step.where}: its constant input {index} holds NaN or infinite numbers")
+            raise UnsupportedModel(f"{step.where}: its constant input {index} must hold finite numbers, not NaN or Inf")
         return value.values.astype(np.float64)
 
     def shape(self, value: Activation) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ import numpy as np
 from ...errors import UnsupportedModel
 from ...ir.graph import Rounding
 from ...ir.types import IntType
+from ...ir.verify import is_accumulator
 from ..deviation import bounds, exact_grid
 from ..draft import Grid, Sum
 from .builder import Builder
@@ -17,6 +18,8 @@ from .values import Activation, Constant, RawInput, Value
 
 OUTPUT_BITS = 16
 """Of an output that is not quantized and cannot be held exactly."""
+SHOWN = 16
+"""Channels that a note lists."""
 
 
 def model_input(build: Builder) -> Value:
@@ -45,8 +48,9 @@ def _quantized_input(build: Builder, step: Step, raw: RawInput, grid: Grid) -> A
     factor = float(raw.factor[0])
     plain = not raw.offset.any() and bool((raw.factor == factor).all())
     if not plain:
-        build.notes.append(f"input: images must be given as x * {raw.factor.tolist()} + {raw.offset.tolist()} (per "
-                           f"channel), which the model computes before {step.path}")
+        factors, offsets = (", ".join(f"{item:.9g}" for item in items[:SHOWN]) for items in (raw.factor, raw.offset))
+        build.notes.append(f"input: images must be given as x * ({factors}) + ({offsets}) per channel, which the model "
+                           f"computes before {step.path}")
     value = build.network_input(step.path, grid, grid.scale / factor if plain else grid.scale)
     return build.flattened(f"{step.path}.flatten", value) if raw.flat else value
 
@@ -120,6 +124,9 @@ def _quantized_output(build: Builder, step: Step, value: Sum) -> str:
     name = build.draft.quantize(step.path, value, grid)
     if off:
         build.rounded[name] = off
-    build.notes.append(f"{name}: is not quantized in the model; {how} in {grid.dtype.bits} bits, in steps of "
-                       f"{grid.scale:.6g}")
+    note = f"{name}: is not quantized in the model; {how} in {grid.dtype.bits} bits, in steps of {grid.scale:.6g}"
+    widest = max(node.output.dtype.bits for node in build.draft.nodes if not is_accumulator(node) and node.name != name)
+    if widest < grid.dtype.bits:
+        note += f"; the whole engine becomes as wide: a Quant of {widest} bits behind it makes a smaller one"
+    build.notes.append(note)
     return name

@@ -21,6 +21,7 @@ from qonnx.transformation.infer_shapes import InferShapes
 from ...errors import BadModelFile, ShifthwError, UnsupportedModel
 from ...ir.types import IntType
 
+ONNX_DOMAINS = ("", "ai.onnx")
 QONNX_DOMAIN = "qonnx.custom_op.general"
 QONNX_DOMAINS = (QONNX_DOMAIN, "onnx.brevitas", "finn.custom_op.general", "finn")
 """Where QONNX's operators have been over the years; one class of them now."""
@@ -126,15 +127,17 @@ def _refuse_foreign(model: onnx.ModelProto, supported: tuple[str, ...]) -> None:
         elif "channels_last" in node.domain:
             raise UnsupportedModel(f"{where}: has its channels last (NHWC), must be NCHW; export it without "
                                    f"ConvertToChannelsLast")
-        elif node.domain not in ("", "ai.onnx") or node.op_type not in (*supported, *FOLDABLE):
-            domain = f" of {node.domain[:LONGEST_NAME]!r}" if node.domain not in ("", "ai.onnx") else ""
+        elif node.domain not in ONNX_DOMAINS or node.op_type not in (*supported, *FOLDABLE):
+            domain = f" of {node.domain[:LONGEST_NAME]!r}" if node.domain not in ONNX_DOMAINS else ""
             raise UnsupportedModel(f"{where}: is an operator{domain} that is not supported; supported are "
                                    f"{', '.join(supported)}")
         elif not node.output or any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
             raise UnsupportedModel(f"{where}: has a graph inside or no result, which is not supported")
-    others = [entry for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+        else:
+            node.domain = ""
+    versions = [entry.version for entry in model.opset_import if entry.domain in ONNX_DOMAINS]
     del model.opset_import[:]
-    model.opset_import.extend([*others[:1], helper.make_opsetid(QONNX_DOMAIN, 2)])
+    model.opset_import.extend([helper.make_opsetid("", max(versions)), helper.make_opsetid(QONNX_DOMAIN, 2)])
 
 
 def _load_external(path: Path, model: onnx.ModelProto) -> None:
@@ -239,7 +242,7 @@ def _steps(model: onnx.ModelProto, name: str, annotated: dict[str, IntType]) -> 
                                    f"be dynamic")
         steps.append(step)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    opset = max(entry.version for entry in model.opset_import if not entry.domain)
     producer = f"{model.producer_name} {model.producer_version}".strip()
     return OnnxModel(tuple(steps), constants, shapes, name, annotated,
                      tuple(value.name for value in model.graph.output), opset,
