@@ -13,15 +13,26 @@ from torch import nn
 
 import shifthw
 from shifthw import zoo
+from shifthw.emulator import Emulator
 from shifthw.errors import UnsupportedModel
+from shifthw.flow import build_folder, simulate_folder
 from shifthw.frontend import convert
+from shifthw.frontend.model_file import load_model
+from shifthw.frontend.reference import evaluate
 from shifthw.ir import Graph, Input, Requantize, ShiftConv2d, interpret
 from shifthw.ir.serialize import to_document
+from shifthw.lower import compile_graph
 from shifthw.zoo.digits import DigitsNet
+from shifthw.zoo.files import model_path
 from shifthw.zoo.resnet import resnet8, resnet20
 from shifthw.zoo.seeded import calibrate, seed_weights, synthetic_images
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+MNIST = ("lenet5", "conv_mnist")
+CARD = {"weights": str, "data": str, "training_images": int, "test_images": int, "method": str, "weight_bits": int,
+        "terms": int, "activation_bits": int, "epochs": int, "seed": int, "recipe": dict, "float_recipe": dict,
+        "float_start_accuracy": float, "fake_quantized_accuracy": float, "integer_accuracy": float, "file_bytes": int}
+"""What the card of a network that examples/finetune.py made says."""
 
 
 @pytest.fixture(scope="module", params=zoo.names())
@@ -45,11 +56,11 @@ def example(name: str) -> ModuleType:
 
 
 def test_names_and_descriptions() -> None:
-    assert zoo.names() == ("digits", "resnet8", "resnet20")
-    assert zoo.describe("digits").startswith("trained: ")
+    assert zoo.names() == ("digits", "lenet5", "conv_mnist", "resnet8", "resnet20")
+    assert all(zoo.describe(name).startswith("trained: ") for name in ("digits", *MNIST))
     assert zoo.describe("resnet8").startswith("seeded: ")
     assert zoo.describe("resnet20").startswith("seeded: ")
-    with pytest.raises(UnsupportedModel, match="zoo: has no network 'vgg'; there are digits, resnet8, resnet20"):
+    with pytest.raises(UnsupportedModel, match="zoo: has no network 'vgg'; there are digits, lenet5, conv_mnist"):
         zoo.build("vgg")
 
 
@@ -81,11 +92,14 @@ def test_multipliers_are_18_bits_and_shifts_few(graph: Graph) -> None:
     operations = [node.op for node in graph.nodes if isinstance(node.op, Requantize)]
     assert max(int(abs(op.multiplier[0]).max()) for op in operations) < 1 << 17
     residual = [m for op in operations for m in op.multiplier[1:]]
-    assert max(int(abs(m).max()) // residual_step(graph) for m in residual) < 1 << 17
+    assert all(int(abs(m).max()) // residual_step(graph) < 1 << 17 for m in residual)
     assert len({op.shift for op in operations}) <= 4
 
 
-def test_activations_use_their_range(graph: Graph) -> None:
+@pytest.mark.parametrize("name", ["digits", "resnet8", "resnet20"])
+def test_activations_use_their_range(name: str) -> None:
+    """Of the networks whose images are here: the seeded ones were calibrated on such."""
+    graph = zoo.build(name)
     shape = graph.nodes[0].output.shape
     images = example("digits_data").split()[1].images if graph.name == "digits" else synthetic_images(24, shape, 77)
     results = interpret(graph, images, keep="all")
@@ -117,6 +131,59 @@ def test_digits_accuracy_on_held_out_images() -> None:
     assert isinstance(card, dict)
     assert round(accuracy, 4) == card["held_out_accuracy"]
     assert accuracy >= 0.97
+
+
+@pytest.mark.parametrize("name", MNIST)
+def test_card_of_a_trained_network(name: str, tmp_path: Path) -> None:
+    zoo.write(name, tmp_path / "model.pt")
+    model = load_model(tmp_path / "model.pt")
+    graph, card = model.graph, model.graph.metadata["card"]
+    assert isinstance(card, dict)
+    assert {key: type(card.get(key)) for key in CARD} == CARD
+    assert (graph.name, card["data"], card["training_images"], card["test_images"]) == (name, "MNIST", 60_000, 10_000)
+    assert card["file_bytes"] == (tmp_path / "model.pt").stat().st_size
+    assert graph.metadata["classes"] == [str(digit) for digit in range(10)]
+    assert graph.nodes[0].output.shape == (1, 28, 28)
+    assert model.fake_reference is not None and model.float_reference is not None
+    assert card["integer_accuracy"] >= card["float_start_accuracy"] - 0.005
+    assert card["integer_accuracy"] == pytest.approx(card["fake_quantized_accuracy"], abs=0.001)
+
+
+@pytest.mark.parametrize("name", MNIST)
+def test_integer_network_follows_the_fake_quantized_one(name: str) -> None:
+    """On images of no class; logits of real digits are larger and agree more."""
+    graph = zoo.build(name)
+    images = np.random.default_rng(4).integers(0, 256, (20, 1, 28, 28), np.uint8)
+    zoo_model = load_model(model_path(name))
+    real = torch.from_numpy(images * np.float64(graph.nodes[0].output.scale))
+    assert zoo_model.fake_reference is not None
+    expected = evaluate(graph, zoo_model.fake_reference, real, quantized=True)[graph.outputs[0]].flatten(1)
+    steps = interpret(graph, images)[graph.outputs[0]].reshape(20, -1)
+    off = np.abs(steps - (expected / graph[graph.outputs[0]].output.scale).numpy())
+    assert off.max() < 2.5
+    assert np.mean(off > 0.5) < 0.1
+
+
+@pytest.mark.parametrize("name", MNIST)
+def test_trained_network_on_a_small_array(name: str) -> None:
+    graph = zoo.build(name)
+    program = compile_graph(graph, images=1, pixels=4, simd=8, pe=8)
+    images = np.random.default_rng(5).integers(0, 256, (2, 1, 28, 28), np.uint8)
+    run = Emulator(program).run(images)
+    np.testing.assert_array_equal(run.outputs, interpret(graph, images)[graph.outputs[0]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MNIST)
+def test_trained_network_in_simulation(name: str, tmp_path: Path, simulator_cache: Path) -> None:
+    zoo.write(name, tmp_path / "model.pt")
+    pins = {"images": 1, "pixels": 2, "simd": 8, "pe": 8}
+    report = build_folder(tmp_path / "model.pt", "zc706", tmp_path / "build", pins=pins)
+    images = np.random.default_rng(6).integers(0, 256, (2, 1, 28, 28), np.uint8)
+    result = simulate_folder(tmp_path / "build", images, stalls_seed=7, cache=simulator_cache)
+    assert result["bit_exact"] is True
+    assert result["cycles_as_predicted"] is True
+    assert result["cycles_per_image"] == report["cycles_per_image"]
 
 
 NETWORKS = {"digits": DigitsNet, "resnet8 Q": lambda: resnet8("Q"), "resnet8 PS": lambda: resnet8("PS"),

@@ -12,7 +12,7 @@ from ..frontend.convert import convert_model
 from ..frontend.model_file import load_model, write_model
 from ..frontend.reference import Model
 from ..ir.graph import Graph
-from .digits import digits_path
+from .files import model_path
 from .resnet import CLASSES, resnet8, resnet20
 from .seeded import CALIBRATION_IMAGES, calibrate, seed_weights, synthetic_images
 
@@ -40,7 +40,11 @@ def _seeded(name: str, constructor: Callable[[], nn.Module]) -> Model:
 
 NAMES: dict[str, Entry] = {
     "digits": Entry("trained: 8x8 handwritten digits, residual CNN, 4-bit DeepShift weights, 8-bit activations",
-                    lambda: load_model(digits_path())),
+                    lambda: load_model(model_path("digits"))),
+    "lenet5": Entry("trained: MNIST LeNet-5, 28x28, 0.4 M MACs, 4-bit power-of-two weights, 8-bit activations",
+                    lambda: load_model(model_path("lenet5"))),
+    "conv_mnist": Entry("trained: DeepShift's MNIST network, 28x28, 2.3 M MACs, 4-bit power-of-two weights, 8-bit "
+                        "activations", lambda: load_model(model_path("conv_mnist"))),
     "resnet8": Entry("seeded: MLPerf Tiny image classification ResNet-8, 32x32x3, 12.5 M MACs, 4-bit DeepShift weights",
                      lambda: _seeded("resnet8", resnet8)),
     "resnet20": Entry("seeded: CIFAR ResNet-20, option-A shortcuts, 32x32x3, 40.6 M MACs, 4-bit DeepShift weights",

@@ -1,21 +1,20 @@
 """A small trained network: handwritten digits of 8x8 pixels, values 0..16 (scikit-learn's load_digits)."""
 
-from importlib import resources
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ..nn import QuantAct, ShiftConv2d, ShiftLinear
+from .files import model_path
 from .resnet import BasicBlock, conv3x3
 
 CLASSES = tuple(str(digit) for digit in range(10))
-FILE = "digits.pt"
 
 
 def digits_path() -> Path:
     """The trained model file inside the package."""
-    return Path(str(resources.files(__package__) / FILE))
+    return model_path("digits")
 
 
 class DigitsNet(nn.Module):
