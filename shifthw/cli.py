@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from . import cli_import
+from . import cli_import, cli_quantize
 from .errors import ShifthwError
 
 ARRAY = ("images", "pixels", "simd", "pe")
@@ -126,6 +126,10 @@ def _parser() -> argparse.ArgumentParser:
     cli_import.add_arguments(imports)
     imports.set_defaults(run=_import)
 
+    quantize = verbs.add_parser("quantize", help="turn a plain float network of PyTorch into a model, without training")
+    cli_quantize.add_arguments(quantize)
+    quantize.set_defaults(run=_quantize)
+
     report = verbs.add_parser("report", help="print the report of a build")
     report.add_argument("folder", type=Path, help="folder written by `shifthw build`")
     report.set_defaults(run=_report)
@@ -206,6 +210,17 @@ def _check(options: argparse.Namespace) -> int:
 def _import(options: argparse.Namespace) -> int:
     for line in cli_import.run(options):
         print(_plain(line))
+    return 0
+
+
+def _quantize(options: argparse.Namespace) -> int:
+    with Stages() as progress:
+        progress("quantizing", None)
+        quantized = cli_quantize.run(options)
+    table = _table(*cli_quantize.COLUMNS)
+    for layer in quantized.layers:
+        _row(table, *cli_quantize.cells(layer))
+    _print([table, *map(_line, cli_quantize.remarks(quantized, options.output))])
     return 0
 
 

@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ordinary-terms", type=int, metavar="N",
                         help="round layers that were not converted to sums of N powers of two")
     parser.add_argument("--input-shape", type=_shape, metavar="C,H,W", help="of a network of your own, without --calib")
-    parser.add_argument("--mean", type=_numbers, metavar="M,..", help="per channel, that pixels / 255 are less")
-    parser.add_argument("--std", type=_numbers, metavar="S,..", help="per channel, that they are then divided by")
+    parser.add_argument("--mean", type=per_channel, metavar="M,..", help="per channel, that pixels / 255 are less")
+    parser.add_argument("--std", type=per_channel, metavar="S,..", help="per channel, that they are then divided by")
     parser.add_argument("--exact", action="store_true", default=None,
                         help="the file's weights must be powers of two already")
     parser.add_argument("--trust-pickle", action="store_true", default=None,
@@ -84,12 +84,12 @@ def _import_qonnx(options: argparse.Namespace) -> "Graph":
 def _import_options(options: argparse.Namespace) -> "ImportOptions":
     from .sources.framework import SourceOptions
     from .sources.importer import ImportOptions
-    source = _given(options, "weight_bits", "act_format", "sign_threshold", "exact")
-    rest = _given(options, "act_bits", "ordinary_terms", "input_shape", "mean", "std", "trust_pickle")
+    source = given(options, "weight_bits", "act_format", "sign_threshold", "exact")
+    rest = given(options, "act_bits", "ordinary_terms", "input_shape", "mean", "std", "trust_pickle")
     return ImportOptions(source=SourceOptions(**source), **rest)
 
 
-def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+def given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Those options that were given: the others keep the defaults of where they go."""
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
@@ -113,7 +113,7 @@ def _integers(text: str, count: int, what: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def per_channel(text: str) -> tuple[float, ...]:
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:

@@ -27,6 +27,7 @@ MAY_USE: dict[str, set[str]] = {
     "zoo": {"errors", "frontend", "ir", "nn", "quantize", ""},
     "image_files": {"errors"},
     "accuracy": {"frontend", "image_files", "ir"},
+    "quantize_network": {"errors", "frontend", "ir", "nn", "sources"},
     "program": HARDWARE | {"ir", "tensor_layout"},
     "lower": HARDWARE | {"ir", "program", "tensor_layout"},
     "tile_loop": HARDWARE | {"program", "tensor_layout"},
@@ -36,7 +37,7 @@ MAY_USE: dict[str, set[str]] = {
     "report": {"boards", "errors", "program", "arch", "lower"},
 }
 """Area -> areas that it may import. "" is `import shifthw` itself; flow and the command line may use everything."""
-UNLIMITED = {"", "flow", "cli", "cli_import"}
+UNLIMITED = {"", "flow", "cli", "cli_import", "cli_quantize"}
 
 
 def modules() -> dict[str, Path]:

@@ -42,7 +42,8 @@ class Layer:
         weight = self.options.get("weight") or self.options.get("running_mean")
         if isinstance(weight, Stored) and weight.owner:
             return weight.owner
-        return f"{self.step.path}.{self.step.kind}" if self.step.path else self.step.kind
+        name = "flatten" if self.kind == "flatten" else self.step.kind     # a view, a select of one pixel, ...
+        return f"{self.step.path}.{name}" if self.step.path else name
 
     @property
     def is_spatial(self) -> bool:
