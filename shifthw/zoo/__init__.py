@@ -13,7 +13,7 @@ from ..frontend.model_file import load_model, write_model
 from ..frontend.reference import Model
 from ..ir.graph import Graph
 from .files import model_path
-from .resnet import CLASSES, resnet8, resnet20
+from .resnet import CLASSES, resnet8
 from .seeded import CALIBRATION_IMAGES, calibrate, seed_weights, synthetic_images
 
 SEED = 20
@@ -47,8 +47,8 @@ NAMES: dict[str, Entry] = {
                         "activations", lambda: load_model(model_path("conv_mnist"))),
     "resnet8": Entry("seeded: MLPerf Tiny image classification ResNet-8, 32x32x3, 12.5 M MACs, 4-bit DeepShift weights",
                      lambda: _seeded("resnet8", resnet8)),
-    "resnet20": Entry("seeded: CIFAR ResNet-20, option-A shortcuts, 32x32x3, 40.6 M MACs, 4-bit DeepShift weights",
-                      lambda: _seeded("resnet20", resnet20)),
+    "resnet20": Entry("trained: CIFAR-10 ResNet-20, option-A shortcuts, 32x32x3, 40.6 M MACs, 4-bit power-of-two "
+                      "weights, 8-bit activations", lambda: load_model(model_path("resnet20"))),
 }
 
 
