@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ShifthwError
 
 if TYPE_CHECKING:
+    from .frontend.reference import Model
     from .ir import Graph
     from .sources.compare import Comparison
     from .sources.importer import ImportOptions
@@ -52,15 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> list[str]:
     """Imports and writes the model; what to print, in lines."""
     from .emit.bundle import check_writable
-    from .frontend.model_file import write_graph, write_model
+    from .frontend.model_file import write_model
     output: Path = options.output
     check_writable(output)
     if output.is_dir() or not output.absolute().parent.is_dir():
         raise ShifthwError(f"{output}: must be a file in a folder that exists: choose another with -o")
     if options.format == QONNX:
-        graph = _import_qonnx(options)
-        write_graph(graph, output)
-        return [_written(output, graph), *_exactness(graph)]
+        model = _import_qonnx(options)
+        write_model(model, output)
+        return [_written(output, model.graph), *_exactness(model.graph)]
     from .image_files import read_images
     from .sources.importer import import_checkpoint
     if options.arch is None:
@@ -73,12 +74,12 @@ def run(options: argparse.Namespace) -> list[str]:
             *_remarks(imported.model.graph)]
 
 
-def _import_qonnx(options: argparse.Namespace) -> "Graph":
-    from .frontend.qonnx import import_qonnx
+def _import_qonnx(options: argparse.Namespace) -> "Model":
+    from .frontend.qonnx import import_qonnx_model
     given = [name for name in ONLY_CHECKPOINTS if getattr(options, name) is not None]
     if given:
         raise ShifthwError(f"import: qonnx takes no --{given[0].replace('_', '-')}: the file says it; leave it out")
-    return import_qonnx(options.file)
+    return import_qonnx_model(options.file)
 
 
 def _import_options(options: argparse.Namespace) -> "ImportOptions":

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 
-from shifthw.frontend.qonnx import import_qonnx
+from shifthw.frontend.qonnx import import_qonnx, import_qonnx_model
+from shifthw.frontend.reference import evaluate, verify_reference
 from shifthw.ir import Flatten, Input, IntType, MaxPool2d, Requantize, Rounding, ShiftConv2d, SumPool2d, interpret
 
 from .qonnx_models import Qonnx, agree, executed, extreme_images
@@ -339,3 +341,19 @@ def test_older_domains_and_dynamic_batch(domain: str, tmp_path: Path) -> None:
         node.domain = "qonnx.custom_op.general" if node.op_type == "Quant" else ""
     onnx.save(model.proto(model.nodes[-1].output[0], flat=True), tmp_path / "fixed.onnx")
     assert [node.name for node in agree(tmp_path / "fixed.onnx").nodes] == [node.name for node in graph.nodes]
+
+
+def test_the_real_network_comes_along(tmp_path: Path) -> None:
+    """With the scale of an activation changed by a factor, and scales per channel."""
+    model, x = start(6, 3, 6, 6)
+    y = model.op("Conv", model.op("Mul", x, model.const(0.5)), model.weights(latent(4, 3, 3, 3), 2.0 ** -np.arange(
+        3.0, 7).reshape(4, 1, 1, 1), 5), model.const([0.5, -0.25, 0.125, 0.0]))
+    mean = model.op("GlobalAveragePool", model.quant(model.op("Relu", y), 2.0**-4, signed=0))
+    found = import_qonnx_model(model.write(tmp_path, model.quant(mean, 2.0**-6)))
+    assert found.fake_reference is not None
+    verify_reference(found.graph, found.fake_reference)
+    images = extreme_images(found.graph, 20)
+    real = evaluate(found.graph, found.fake_reference, torch.from_numpy(images * found.graph.nodes[0].output.scale),
+                    quantized=True)
+    (name,) = found.graph.outputs
+    assert np.array_equal(real[name].numpy(), interpret(found.graph, images)[name] * 2.0**-6)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ...errors import ToolMissing
 from ...ir.graph import Graph
+from ..reference import Model
 
 
 def import_qonnx(path: str | Path, name: str | None = None) -> Graph:
@@ -23,6 +24,11 @@ def import_qonnx(path: str | Path, name: str | None = None) -> Graph:
     Nothing in the file is executed. Raises BadModelFile for a file that is not a consistent ONNX model,
     UnsupportedModel, naming the node, for what has no mapping, ToolMissing without the packages that read it.
     """
+    return import_qonnx_model(path, name).graph
+
+
+def import_qonnx_model(path: str | Path, name: str | None = None) -> Model:
+    """As import_qonnx, with the network in real arithmetic before its factors are made integer."""
     try:
         from .importer import import_file  # needs packages that only this front end needs
     except ModuleNotFoundError as error:

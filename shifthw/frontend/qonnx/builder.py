@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from ...errors import UnsupportedModel
-from ...ir.graph import Flatten, Graph, Input, Node, Requantize, Rounding
+from ...ir.graph import Flatten, Input, Node, Requantize, Rounding
 from ...ir.types import TensorType
 from ...ir.verify import is_accumulator
 from ..deviation import deviations
 from ..draft import Draft, Grid, Sum
 from ..preprocess import input_metadata
+from ..reference import Model, Reference, rounded_weights
 from ..sums import real_value
 from .reader import OnnxModel, Step
 from .values import Activation, Constant, RawInput, Value
@@ -30,13 +31,14 @@ class Builder:
         self._input_metadata: dict[str, object] = {}
         self._input_range = (0, 0)
 
-    def finish(self, outputs: tuple[str, ...]) -> Graph:
-        """The graph, with what was found about its exactness."""
+    def finish(self, outputs: tuple[str, ...]) -> Model:
+        """The graph, with what was found about its exactness, and the real-valued network."""
         graph = self.draft.finish(outputs, {})
         within = deviations(self.draft, graph)
         within |= {name: within.get(name, 0.0) + steps for name, steps in self.rounded.items()}
         about = {"producer": self.model.producer, "exact": not within, "within": within, "notes": self.notes}
-        return replace(graph, metadata={"qonnx": about} | self._input_metadata)
+        graph = replace(graph, metadata={"qonnx": about} | self._input_metadata)
+        return Model(graph, Reference(rounded_weights(graph.nodes), self.draft.affine()))
 
     # -- values --------------------------------------------------------------------------------
     def define(self, step: Step, value: Value) -> None:

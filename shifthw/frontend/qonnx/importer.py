@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import UnsupportedModel
-from ...ir.graph import Graph
+from ..reference import Model
 from . import arithmetic, layers, quantize, shapes
 from .builder import Builder
 from .reader import Step, first_line, read_onnx
@@ -31,8 +31,8 @@ def _mapped(build: Builder, step: Step) -> Value:
                                f"({first_line(error)}); export the model again") from error
 
 
-def import_file(path: Path, name: str | None) -> Graph:
-    """See import_qonnx."""
+def import_file(path: Path, name: str | None) -> Model:
+    """See import_qonnx_model."""
     build = Builder(read_onnx(path, tuple(OPERATORS)), name or path.stem)
     build.define_input(quantize.model_input(build))
     for step in build.model.steps:

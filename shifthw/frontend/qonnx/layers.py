@@ -65,7 +65,7 @@ def _layer(build: Builder, step: Step, op: ShiftConv2d, source: Activation, unit
            bias: np.ndarray | None) -> Value:
     if bias is not None and bias.size not in (1, len(unit)):
         raise UnsupportedModel(f"{step.where}: has a bias of shape {list(bias.shape)}, must have {len(unit)} numbers")
-    offset = np.zeros(len(unit)) if bias is None else np.broadcast_to(bias.ravel(), len(unit))
+    offset = np.zeros(len(unit)) if bias is None else np.broadcast_to(bias.ravel(), len(unit)).copy()
     return convolved(build.draft, step.path, op, source.name, source.scale * unit, offset)
 
 
