@@ -13,30 +13,25 @@ import argparse
 import runpy
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from shifthw import zoo
 from shifthw.accuracy import measure
-from shifthw.errors import BadImages, BadModelFile, ShifthwError, UnsupportedModel
-from shifthw.frontend import QuantizeOptions, quantize
-from shifthw.frontend.convert import convert_model
+from shifthw.errors import BadModelFile, ShifthwError, UnsupportedModel
+from shifthw.frontend import QuantizeOptions
 from shifthw.frontend.model_file import load_model
-from shifthw.frontend.preprocess import Preprocess, input_integers
+from shifthw.frontend.preprocess import input_integers
 from shifthw.frontend.reference import Model
 from shifthw.ir import Graph, interpret
-from shifthw.sources.checkpoint import read_state_dict
-from shifthw.sources.user_module import build_module
+from shifthw.quantize_network import InputOptions, quantize_network
 
 IMAGE_DATA = Path(__file__).parents[1] / "examples" / "image_data.py"
 INTEGER_BATCH = 500
-NETWORKS = ("float", "fake-quantized", "integer")
+CALIBRATION_SEED = 1
 
 
 # -- model files -------------------------------------------------------------------------------
@@ -117,47 +112,20 @@ def print_models(options: argparse.Namespace) -> None:
 
 # -- a float network ---------------------------------------------------------------------------
 
-def float_network(options: argparse.Namespace) -> nn.Module:
-    """The network with its weights, in evaluation mode."""
-    model = build_module(options.network)
-    missing, surplus = model.load_state_dict(read_state_dict(options.float_weights), strict=False)
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-    if missing or surplus:
-        raise UnsupportedModel(f"{options.float_weights}: does not fit {options.network}: lacks {missing[:3]}, has "
-                               f"{surplus[:3]} beyond it; give the network that the weights are of")
-    return model.eval()
-
-
-def preprocess(options: argparse.Namespace) -> Preprocess:
-    """What pixels are normalized by."""
-    channels = options.data[0].images.shape[1]
-    rule = Preprocess(1 / 255, options.mean or (0.0,) * channels, options.std or (1.0,) * channels)
-    if {len(rule.mean), len(rule.std)} != {channels}:
-        raise BadImages(f"--mean and --std: must have one number for each of {channels} channels")
-    return rule
-
-
-def to_real(options: argparse.Namespace) -> Callable[[np.ndarray], torch.Tensor]:
-    """From pixels to what the float network takes."""
-    rule = preprocess(options)
-    return lambda images: torch.from_numpy(rule.real(images)).float()
-
-
-def quantized(network: nn.Module, terms: int, options: argparse.Namespace) -> Model:
+def quantized(terms: int, options: argparse.Namespace) -> Model:
     """Without training: calibrated on training images chosen with a fixed seed."""
     training, _ = options.data
-    order = np.random.default_rng(1).permutation(len(training.labels))[:options.calibration_images]
-    images = to_real(options)(training.images[np.sort(order)])
-    normalized = options.mean is not None or options.std is not None
-    made = quantize(network, images, QuantizeOptions(
-        terms=terms, weight_bits=options.weight_bits, activation_bits=options.act_bits,
-        input_scale=None if normalized else 1 / 255, batch_norm_images=options.batch_norm_images))
-    return convert_model(made, images[:2], metadata={"preprocess": asdict(preprocess(options))} if normalized else None)
+    order = np.random.default_rng(CALIBRATION_SEED).permutation(len(training.labels))[:options.calibration_images]
+    return quantize_network(
+        options.network, training.images[np.sort(order)], weights=options.float_weights,
+        options=QuantizeOptions(terms=terms, weight_bits=options.weight_bits, activation_bits=options.act_bits,
+                                batch_norm_images=options.batch_norm_images),
+        pixels=InputOptions(mean=options.mean, std=options.std)).model
 
 
 def print_terms(options: argparse.Namespace) -> None:
     """The table of a float network quantized with several numbers of terms."""
-    network, (_, test) = float_network(options), options.data
+    _, test = options.data
     print(f"{options.network} with {options.float_weights}; {options.data_name}, {len(test.labels):,} test images; "
           f"{options.weight_bits}-bit terms, {options.act_bits}-bit activations, {options.calibration_images} "
           f"calibration images, {options.batch_norm_images} of them for batch norms\n")
@@ -166,7 +134,7 @@ def print_terms(options: argparse.Namespace) -> None:
     reference: float | None = None
     for terms in options.terms:
         started = time.monotonic()
-        model = quantized(network, terms, options)
+        model = quantized(terms, options)
         if reference is not None:
             model = replace(model, float_reference=None)    # measured once
         values = accuracies(model, test)

@@ -42,15 +42,16 @@ INTEGER_BATCH = 500
 MOST_SAVES = 4
 
 
-def quantize_options(options: argparse.Namespace) -> QuantizeOptions:
+def quantize_options(options: argparse.Namespace, images: int) -> QuantizeOptions:
     """What the command line says of weights and activations. Input is uint8 pixels over 255.
 
-    Activation scales stay as they are calibrated, so batch norms are first brought to what they will be in training.
+    Activation scales stay as they are calibrated, so batch norms are first brought to what they will be in training,
+    by all `images` calibration images.
     """
     return QuantizeOptions(
         weight_bits=options.weight_bits, terms=options.terms, first_terms=options.first_terms,
         last_terms=options.last_terms, per_channel=not options.per_layer, activation_bits=options.act_bits,
-        input_scale=1 / 255, batch_norm_images=image_data.CALIBRATION_IMAGES)
+        input_scale=1 / 255, batch_norm_images=images)
 
 
 def calibration_images(data: Images) -> torch.Tensor:
@@ -118,7 +119,8 @@ def finetune(options: argparse.Namespace) -> dict[str, object]:
     load_weights(plain, options.weights)
     card = new_card(options, recipe)
     card["float_start_accuracy"] = round(accuracy(plain, test), 4)
-    model = quantize(plain.eval(), calibration_images(training), quantize_options(options))
+    images = calibration_images(training)
+    model = quantize(plain.eval(), images, quantize_options(options, len(images)))
     print(f"{percent(card['float_start_accuracy'])} of the test images at the start, "
           f"{percent(accuracy(model, test))} quantized without training", flush=True)
 
