@@ -45,23 +45,22 @@ def seed() -> None:
 
 
 @pytest.mark.parametrize(("bits", "weight", "first", "bias"), [
-    (2, PerTensorNarrow, SIGNED, None), (3, PerChannel, UNSIGNED, Int8Bias), (4, PerTensor, SIGNED, Int32Bias),
-    (5, PerChannelNarrow, UNSIGNED, Int16Bias), (6, PerTensor, UNSIGNED, Int24Bias),
-    (7, PerChannel, SIGNED, Int8BiasPerTensorFixedPointInternalScaling), (8, PerTensorNarrow, UNSIGNED, Int32Bias),
-    (8, PerChannel, SIGNED, "float"),
+    ((2, 3, 4, 5), PerTensorNarrow, SIGNED, None), ((3, 4, 2, 8), PerChannel, UNSIGNED, Int8Bias),
+    ((6, 7, 8, 2), PerTensor, SIGNED, Int32Bias), ((8, 5, 3, 6), PerChannelNarrow, UNSIGNED, Int24Bias),
+    ((7, 6, 5, 4), PerChannel, SIGNED, Int8BiasPerTensorFixedPointInternalScaling),
+    ((8, 8, 8, 8), PerTensorNarrow, UNSIGNED, "float"),
 ])
-def test_conv_nets(bits: int, weight: type, first: type, bias: Any, tmp_path: Path) -> None:
+def test_conv_nets(bits: tuple[int, ...], weight: type, first: type, bias: Any, tmp_path: Path) -> None:
     """Widths and ranges of weights, scales per tensor and channel, kinds of bias, pools, a linear head."""
     options = dict(bias=bias is not None, bias_quant=None if bias == "float" else bias)
     model = nn.Sequential(
-        act(first, 8), conv(3, 8, 3, weight, bits, **options), act(UNSIGNED, 4), nn.MaxPool2d(2),
-        conv(8, 8, 3, weight, bits, stride=2, **options), act(SIGNED, 6), conv(8, 6, 1, weight, bits), act(UNSIGNED, 8),
-        nn.AvgPool2d(2), act(UNSIGNED, 8), nn.Flatten(),
-        qnn.QuantLinear(6, 5, bias=False, weight_quant=weight, weight_bit_width=bits))
+        act(first, 8), conv(3, 8, 3, weight, bits[0], **options), act(UNSIGNED, 4), nn.MaxPool2d(2),
+        conv(8, 8, 3, weight, bits[1], stride=2, **options), act(SIGNED, 6), conv(8, 6, 1, weight, bits[2]),
+        act(UNSIGNED, 8), nn.AvgPool2d(2), act(UNSIGNED, 8), nn.Flatten(),
+        qnn.QuantLinear(6, 5, bias=False, weight_quant=weight, weight_bit_width=bits[3]))
     graph = agree(export(model, tmp_path / "net.onnx", 6, 3, 8, 8))
     convs = [node.op for node in graph.nodes if isinstance(node.op, ShiftConv2d)]
-    assert len(convs) == 4
-    assert max(op.weight.terms for op in convs) <= (bits + 1) // 2
+    assert [op.weight.terms <= (width + 1) // 2 for op, width in zip(convs, bits, strict=True)] == [True] * 4
     assert graph.metadata["qonnx"]["notes"] != []  # type: ignore[index]
 
 
