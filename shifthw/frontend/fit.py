@@ -10,7 +10,8 @@ tie, and no sum of integers.
 The engine has one multiplexer input per shift in use, so a network gets as few different shifts as
 keep every layer's multipliers precise. A second input (a residual) is a stored activation, whose step is
 larger than an accumulator's by the precision of the weights: its multipliers are multiples of 2**head, one
-head for the network, so that they do not push the first input's to a few bits.
+head for the network, so that they do not push the first input's to a few bits. Where two stored activations
+are added, a head costs the residual's multiplier bits instead: the head is the one that suits all layers.
 """
 
 import dataclasses
@@ -73,10 +74,15 @@ def fit(factors: Sequence[Factors]) -> list[Fitted]:
 
 
 def _head(factors: Sequence[Factors]) -> int:
-    """The largest head up to MAX_HEAD that leaves no residual's multiplier below the first input's."""
-    gaps = [np.abs(item.ratios[1]).max() / np.abs(item.ratios[0]).max() for item in factors
+    """The largest head up to MAX_HEAD that leaves no residual's multiplier below the first input's; a larger one where
+    that would take from some multiplier the bits that make it precise."""
+    gaps = [math.log2(np.abs(item.ratios[1]).max() / np.abs(item.ratios[0]).max()) for item in factors
             if len(item.ratios) > 1 and np.abs(item.ratios[0]).max() > 0 < np.abs(item.ratios[1]).max()]
-    return max(0, min([MAX_HEAD, *(math.floor(math.log2(gap)) for gap in gaps)]))
+    smallest = max(0, min([MAX_HEAD, *(math.floor(gap) for gap in gaps)]))
+
+    def fewest_bits(head: int) -> float:
+        return min(PRECISE_BITS, MULTIPLIER_LIMIT.bit_length() - max((abs(gap - head) for gap in gaps), default=0.0))
+    return max(range(smallest, MAX_HEAD + 1), key=fewest_bits)
 
 
 def _lower_residual(item: Factors, head: int) -> Factors:
@@ -146,7 +152,8 @@ def _window(item: Factors) -> tuple[int, int]:
     exact = next((shift for shift in range(highest + 1) if _exact(item, shift)), None)
     if exact is not None:
         return exact, highest
-    main = float(np.abs(item.ratios[0]).max(initial=0.0)) or largest
+    main = min((ratio for ratio in (float(np.abs(ratio).max(initial=0.0)) for ratio in item.ratios) if ratio),
+               default=largest)
     bits = math.floor(math.log2(main)) + 1 + highest
     return highest - max(0, min(highest, bits - PRECISE_BITS)), highest
 

@@ -108,10 +108,19 @@ def test_residual_of_large_ratio_costs_the_accumulator_no_bits() -> None:
 
 
 def test_residuals_of_a_network_share_their_power_of_two() -> None:
-    first, second = fit([factors([0.002], [1.9]), factors([0.25], [1.0001])])
+    first, second = fit([factors([0.02], [1.9]), factors([0.25], [1.0001])])
     for item in (first, second):
         assert item.multipliers[1][0] % 4 == 0
     assert second.multipliers[1][0] % 8 != 0
+
+
+@pytest.mark.parametrize("gap", [3, 8, 9, 12])
+@pytest.mark.parametrize("other", [-1, 0, 2, 5])
+def test_sums_of_stored_activations_beside_residuals_leave_no_multiplier_without_bits(gap: int, other: int) -> None:
+    layers = [factors([0.7 * 2.0**-gap], [0.71]), factors([0.9], [0.91 * 2.0**other]), factors([0.011])]
+    for item, fitted in zip(layers, fit(layers), strict=True):
+        for ratio, multiplier in zip(item.ratios, fitted.multipliers, strict=True):
+            assert multiplier[0] / 2.0**fitted.shift == pytest.approx(ratio[0], rel=2.0**-11)
 
 
 @pytest.mark.parametrize(("layer", "message"), [
