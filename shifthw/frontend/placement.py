@@ -129,6 +129,7 @@ def _demanded_by_an_addition(network: PlainNetwork, values: dict[str, _Value]) -
                    or (values[name].of_stored and values[name].rescaled)}
         if blocked:
             return blocked
-        if len(sums) > 1:       # the shorter sum is the shortcut, and is stored
-            return {min(sums, key=lambda name: values[name].fan_in)}
+        accumulators = [name for name in sums if not values[name].of_stored]
+        if len(accumulators) > 1:       # the shorter sum is the shortcut, and is stored
+            return {min(accumulators, key=lambda name: values[name].fan_in)}
     return set()
