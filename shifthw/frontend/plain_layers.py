@@ -34,16 +34,19 @@ class Layer:
         return self.step.where
 
     @property
-    def path(self) -> str:
-        """That of the module which it is in the user's network; of a function call, that of the module which holds
-        the weights, or of the forward that calls it, and the operation's name."""
+    def module_path(self) -> str:
+        """That of the module which it is in the user's network, or of the one with the weights that a function is
+        called with; "" if there is none."""
         if self.step.is_module and self.step.path:
             return self.step.path
         weight = self.options.get("weight") or self.options.get("running_mean")
-        if isinstance(weight, Stored) and weight.owner:
-            return weight.owner
+        return weight.owner if isinstance(weight, Stored) else ""
+
+    @property
+    def path(self) -> str:
+        """That of its module, or of the forward that calls the function, and the function's name."""
         name = "flatten" if self.kind == "flatten" else self.step.kind     # a view, a select of one pixel, ...
-        return f"{self.step.path}.{name}" if self.step.path else name
+        return self.module_path or (f"{self.step.path}.{name}" if self.step.path else name)
 
     @property
     def is_spatial(self) -> bool:

@@ -1,5 +1,6 @@
 """A plain PyTorch module rebuilt from shifthw.nn's layers, with quantizers where the engine stores values."""
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from .placement import Place, quantized_results, signs
 from .plain_layers import Layer, PlainNetwork
 from .plain_modules import module_of
 from .plain_network import SOFTMAX, plain_network
+from .trace import attempt
 
 LayerFactory = Callable[[str, nn.Conv2d | nn.Linear], ShiftConv2d | ShiftLinear]
 QuantizerFactory = Callable[[Place], Quantizer]
@@ -58,24 +60,30 @@ def rebuild(network: PlainNetwork, layer: LayerFactory, quantizer: QuantizerFact
 def _compare(plain: nn.Module, network: PlainNetwork, example: torch.Tensor) -> None:
     """The net under the reading of the exported program: the layers found must compute what the model computes."""
     rebuilt = _Rebuild(network, None, None).module.eval()
-    tolerance = EXACT
+    tolerance, kind = EXACT, torch.float64
     with torch.no_grad():
         try:
-            expected = plain.double()(example.double())
+            expected = _second_result(plain.double(), example.double())
         except RuntimeError:  # a forward with constants or casts of float32 fails on float64
-            expected, tolerance = plain.float()(example.clone()), ROUNDED
-        found = rebuilt.to(torch.float64 if tolerance == EXACT else torch.float32)(
-            example.double() if tolerance == EXACT else example)
-    for kind in network.dropped:
-        found = SOFTMAX[kind](found, dim=1)
-    wanted, computed = _outputs(expected), _outputs(found)
-    for value, other in zip(wanted, computed, strict=True):
-        largest = float(value.abs().max())
-        off = float((value - other.reshape(value.shape)).abs().max())
+            tolerance, kind = ROUNDED, torch.float32
+            expected = _second_result(plain.float(), example)
+        found = attempt(lambda: rebuilt.to(kind)(example.to(kind)),
+                        f"{network.name}: cannot be rebuilt from the layers of its exported program")
+    for softmax in network.dropped:
+        found = SOFTMAX[softmax](found, dim=1)
+    for wanted, value in zip(_outputs(expected), _outputs(found), strict=True):
+        largest = float(wanted.abs().max())
+        off = float((wanted - value.reshape(wanted.shape)).abs().max()) if wanted.numel() == value.numel() else math.inf
         if not off <= tolerance * max(largest, 1.0):
             raise UnsupportedModel(f"{network.name}: its exported program computes something else than forward (off by "
                                    f"{off:.3g} where values reach {largest:.3g}); forward must compute the same every "
                                    f"time, of the images alone")
+
+
+def _second_result(plain: nn.Module, example: torch.Tensor) -> Any:
+    """What a forward that remembers calls gives differently from the first, which torch.export has made."""
+    plain(example.clone())
+    return plain(example.clone())
 
 
 def _outputs(result: Any) -> list[torch.Tensor]:
@@ -124,8 +132,8 @@ class _Rebuild:
         self.values[name] = value
 
     def _free(self, path: str) -> str:
-        """`path`, or with a number behind it if it is taken, or will be."""
-        taken = self.modules.keys() | {layer.path for layer in self.network.layers} | set(dir(fx.GraphModule))
+        """`path`, or with a number behind it if it is taken, or is that of a module of the user's."""
+        taken = self.modules.keys() | {layer.module_path for layer in self.network.layers}
         names = (path, *(f"{path}_{number}" for number in range(2, len(taken) + 3)))
         return next(name for name in names if name not in taken)
 
@@ -137,8 +145,8 @@ class _Rebuild:
             return self.graph.call_method("reshape", (*sources, (-1, *layer.shape[1:])))
         key = (layer.path, layer.kind, *((name, _identity(value)) for name, value in sorted(layer.options.items())))
         if key not in self.made:
-            taken = layer.path in self.modules or layer.path in dir(fx.GraphModule)
-            self.made[key] = path = self._free(layer.path) if taken else layer.path
+            path = layer.module_path
+            self.made[key] = path = path if path and path not in self.modules else self._free(layer.path)
             self.modules[path] = self._module(path, layer)
         value = self.graph.call_module(self.made[key], sources)
         if layer.kind == "global_pool" and len(layer.shape) < 4:
