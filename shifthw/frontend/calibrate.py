@@ -44,24 +44,21 @@ def calibrate(model: nn.Module, images: torch.Tensor, method: Method = "mse", pe
 
 
 def observe(model: nn.Module, images: torch.Tensor, paths: list[str]) -> dict[str, np.ndarray]:
-    """A sample of the values that reach each quantizer when none of them rounds: float32[up to SAMPLES + extremes].
+    """The values that reach each quantizer when none of them rounds, float32; of many a sample of about SAMPLES.
 
     The smallest and the largest value are always in it.
     """
-    found: dict[str, list[np.ndarray]] = {path: [] for path in paths}
     share = SAMPLES // max(1, -(-len(images) // BATCH))
-    generator = np.random.default_rng(0)
+    samples = {path: _Sample(share) for path in paths}
 
-    def hook(path: str) -> Callable[[nn.Module, Any, torch.Tensor], torch.Tensor]:
+    def hook(sample: _Sample | None) -> Callable[[nn.Module, Any, torch.Tensor], torch.Tensor]:
         def keep(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
-            if path in found:
-                values = inputs[0].detach().float().numpy().ravel()
-                drawn = values if len(values) <= share else values[generator.integers(0, len(values), share)]
-                found[path].append(np.concatenate([drawn, [values.min(), values.max()]]))
+            if sample is not None:
+                sample.add(inputs[0].detach().float().numpy().ravel())
             return inputs[0]
         return keep
 
-    hooks = [module.register_forward_hook(hook(path)) for path, module in model.named_modules()
+    hooks = [module.register_forward_hook(hook(samples.get(path))) for path, module in model.named_modules()
              if isinstance(module, QuantAct)]
     was_training = model.training
     try:
@@ -73,7 +70,30 @@ def observe(model: nn.Module, images: torch.Tensor, paths: list[str]) -> dict[st
         for handle in hooks:
             handle.remove()
         model.train(was_training)
-    return {path: np.concatenate(parts) for path, parts in found.items() if parts}
+    return {path: sample.values() for path, sample in samples.items() if sample.parts}
+
+
+class _Sample:
+    """At most `share` values of each batch, drawn evenly, and the extremes of all."""
+
+    def __init__(self, share: int) -> None:
+        self.share = share
+        self.parts: list[np.ndarray] = []
+        self.left_out: list[float] = []
+        """Extremes of batches of which not all values were taken."""
+        self.generator = np.random.default_rng(0)
+
+    def add(self, batch: np.ndarray) -> None:
+        """Take a batch's values."""
+        if len(batch) > self.share:
+            self.left_out += [batch.min(), batch.max()]
+            batch = batch[self.generator.integers(0, len(batch), self.share)]
+        self.parts.append(batch)
+
+    def values(self) -> np.ndarray:
+        """All that was taken."""
+        extremes = [min(self.left_out), max(self.left_out)] if self.left_out else []
+        return np.concatenate([*self.parts, np.array(extremes, np.float32)])
 
 
 def _scale(values: np.ndarray, magnitudes: np.ndarray, module: QuantAct, method: Method, percentile: float,
