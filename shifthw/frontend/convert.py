@@ -77,7 +77,7 @@ def convert(model: nn.Module, example_input: torch.Tensor, name: str | None = No
 def convert_model(model: nn.Module, example_input: torch.Tensor, name: str | None = None,
                   metadata: dict[str, object] | None = None) -> Model:
     """As convert, with the real-valued networks: the fake-quantized one, and the float one that `model` has as its
-    attribute `float_reference`, if it has one.
+    attribute `float_reference` (a graph module: in its `meta`), if it has one.
 
     A network trained with quantization from its start has none: its latent weights were never used unrounded.
     """
@@ -86,7 +86,7 @@ def convert_model(model: nn.Module, example_input: torch.Tensor, name: str | Non
     graph = converter.draft.finish(converter.run(), (metadata or {}) | converter.input_metadata)
     check(graph, traced.model, example_input, converter.calls)
     fake = Reference(rounded_weights(graph.nodes), converter.draft.affine())
-    float_reference = getattr(model, "float_reference", None)
+    float_reference = getattr(model, "float_reference", getattr(model, "meta", {}).get("float_reference"))
     if float_reference is not None:
         verify_reference(graph, float_reference)
     return Model(graph, fake, float_reference)

@@ -78,7 +78,7 @@ class QuantizeOptions:
 def quantize(model: nn.Module, images: torch.Tensor, options: QuantizeOptions | None = None) -> fx.GraphModule:
     """`model` with shift weights and calibrated quantizers, in evaluation mode: ready for shifthw.save or to train.
 
-    Its attribute float_reference keeps the float network, which shifthw.save stores for `shifthw check`.
+    Its meta["float_reference"] keeps the float network, which shifthw.save stores for `shifthw check`.
 
     model   a plain float network (see prepare), weights loaded; not changed
     images  real calibration images [N, C, H, W] or [N, F]
@@ -100,7 +100,7 @@ def quantize(model: nn.Module, images: torch.Tensor, options: QuantizeOptions | 
     original = copy.deepcopy(prepared)
     for path, module in _batch_norms(original):
         module.load_state_dict(trained_norms[path])
-    prepared.float_reference = capture_float(original, images[:2])  # type: ignore[assignment]
+    prepared.meta["float_reference"] = capture_float(original, images[:2])     # deep copies keep it there
     return prepared
 
 
