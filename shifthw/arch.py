@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from .errors import DoesNotFit
 
+LATER_FIELDS = ("ties_to_even", "adder")
+"""Fields of ArrayConfig that are off in engines older than they are."""
+
 
 def bits_for(count: int) -> int:
     """Bits that number `count` things (at least 1)."""
@@ -35,7 +38,9 @@ class ArrayConfig:
     activation_bits: int = 8
     """Bits of a stored activation, 2..32."""
     exponent_levels: int = 8
-    """Weights shift by 0..exponent_levels-1."""
+    """Weights shift by 0..exponent_levels-1. 0 (with `adder`): nothing shifts, every lane is twice a minimum."""
+    adder: bool = False
+    """Whether the lanes can compare: adder layers. Then exponent_levels is not 1."""
     zero_weights: bool = True
     """Whether a weight code for 0 exists."""
     accumulator_bits: int = 24
@@ -79,7 +84,11 @@ class ArrayConfig:
         require(_power_of_two(self.simd) and 2 <= self.simd <= 128, "simd", "a power of two, 2..128")
         require(_power_of_two(self.pe) and self.pe <= self.simd, "pe", f"a power of two up to simd={self.simd}")
         require(2 <= self.activation_bits <= 32, "activation_bits", "2..32")
-        require(1 <= self.exponent_levels <= 16, "exponent_levels", "1..16")
+        if self.adder:
+            require(self.exponent_levels != 1 and 0 <= self.exponent_levels <= 16, "exponent_levels",
+                    "0 or 2..16 with adder lanes")
+        else:
+            require(1 <= self.exponent_levels <= 16, "exponent_levels", "1..16")
         require(self.output_pixels in (1, self.pixels), "output_pixels", f"1 or pixels={self.pixels}")
         require(1 <= self.input_channels <= self.simd, "input_channels", f"1..simd={self.simd}")
         require(self.axi_data_bits in (32, 64, 128), "axi_data_bits", "32, 64 or 128")
@@ -102,12 +111,23 @@ class ArrayConfig:
 
     @property
     def exponent_bits(self) -> int:
-        return bits_for(self.exponent_levels + self.zero_weights)
+        """0 where nothing shifts."""
+        return bits_for(self.exponent_levels + self.zero_weights) if self.exponent_levels else 0
 
     @property
     def code_bits(self) -> int:
-        """Bits of a weight code: exponent (low bits) and sign; exponent == exponent_levels means 0."""
-        return self.exponent_bits + 1
+        """Bits of a weight code.
+
+        Shift layers: exponent (low bits) and sign; exponent == exponent_levels means 0. Adder layers: the weight as
+        an operand, activation_bits.
+        """
+        shift = self.exponent_bits + 1 if self.exponent_levels else 0
+        return max(shift, self.activation_bits * self.adder)
+
+    @property
+    def lane_bits(self) -> int:
+        """Bits of what a lane yields."""
+        return self.activation_bits + max(self.exponent_levels - 1, int(self.adder))
 
     @property
     def row_bits(self) -> int:
@@ -160,8 +180,8 @@ class ArrayConfig:
 
     @property
     def dot_latency(self) -> int:
-        """Operands to dot product: the lane and one register per level of the adder tree."""
-        return 1 + (self.simd.bit_length() - 1)
+        """Operands to dot product: the minimum, the shift and one register per level of the adder tree."""
+        return self.adder + 1 + (self.simd.bit_length() - 1)
 
     @property
     def accumulate_latency(self) -> int:
@@ -194,11 +214,9 @@ class ArrayConfig:
 
     # -- identity ------------------------------------------------------------------------------
     def to_json(self) -> dict[str, object]:
-        """Plain values, in declaration order. ties_to_even only where it is on: older engines keep their digest."""
+        """Plain values, in declaration order. LATER_FIELDS only where they are on: older engines keep their digest."""
         values = {**dataclasses.asdict(self), "shifts": list(self.shifts)}
-        if not self.ties_to_even:
-            del values["ties_to_even"]
-        return values
+        return {name: value for name, value in values.items() if value or name not in LATER_FIELDS}
 
     @classmethod
     def from_json(cls, values: dict[str, object]) -> "ArrayConfig":

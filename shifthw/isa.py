@@ -123,6 +123,7 @@ class InstructionLayout:
             ("mask_high", 1, False),            # masked operands: 0 or 2**(activation_bits-1)
             ("weight_base", bits_for(c.weight_words), False),
             ("weight_stride", bits_for(c.weight_words), False),  # words per output group
+            ("adder", int(c.adder), False),     # codes are operands; the sum of the operands is taken from the result
             ("weight_hold", 1, False),          # all steps use the group's first word, reduce steps its second
             ("scale_base", bits_for(c.scale_words), False),      # in start and scale memory alike
             ("shift_select", c.shift_select_bits, False),
