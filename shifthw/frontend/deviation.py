@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..ir.graph import Graph, Node, Requantize, Rounding, ShiftConv2d, SumPool2d
+from ..ir.graph import Graph, Node, Requantize, Rounding, SumOp
 from ..ir.ranges import accumulator_range
 from ..ir.types import IntType
 from .draft import Draft, Grid, Sum
@@ -20,7 +20,7 @@ class _Nodes(Protocol):
 def span(nodes: _Nodes, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest integer of each channel of a tensor, float64[channels] each."""
     node = nodes[name]
-    if isinstance(node.op, ShiftConv2d | SumPool2d):
+    if isinstance(node.op, SumOp):
         lo, hi = accumulator_range(node.op, nodes[node.inputs[0]].output)
         return lo.astype(np.float64), hi.astype(np.float64)
     limits = (node.op.lo, node.op.hi) if isinstance(node.op, Requantize) else (node.output.dtype.lo,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..errors import UnsupportedModel
-from ..ir.graph import Graph, Node, Op, Requantize, Rounding, ShiftConv2d, SumPool2d
+from ..ir.graph import Graph, Node, Op, Requantize, Rounding, ShiftConv2d, SumOp
 from ..ir.ranges import accumulator_type
 from ..ir.shapes import output_shape
 from ..ir.types import IntType, ShiftWeight, TensorType
@@ -82,8 +82,8 @@ class Draft:
         tensor = self[source].output
         try:
             shape = output_shape(op, (tensor,))
-            wide = isinstance(op, ShiftConv2d | SumPool2d)
-            dtype = accumulator_type(op, tensor) if isinstance(op, ShiftConv2d | SumPool2d) else tensor.dtype
+            wide = isinstance(op, SumOp)
+            dtype = accumulator_type(op, tensor) if isinstance(op, SumOp) else tensor.dtype
         except (UnsupportedModel, ValueError) as error:
             raise UnsupportedModel(f"{name}: {error}") from None
         name = self.unique(name)

@@ -13,7 +13,19 @@ import torch
 from torch.nn import functional
 
 from ..errors import UnsupportedModel
-from ..ir.graph import Flatten, Graph, Input, MaxPool2d, Node, Requantize, ShiftConv2d, SumPool2d
+from ..ir.distances import negative_distances
+from ..ir.graph import (
+    AdderConv2d,
+    Convolution,
+    Flatten,
+    Graph,
+    Input,
+    MaxPool2d,
+    Node,
+    Requantize,
+    ShiftConv2d,
+    SumPool2d,
+)
 from ..nn.quantizers import rounded
 
 
@@ -36,7 +48,8 @@ class RealRequantize:
 class Reference:
     """Real numbers for the nodes of a graph, by their names.
 
-    weight  of each ShiftConv2d: float[out, in/groups, kh, kw], real units of its output per one of its input
+    weight  of each ShiftConv2d: float[out, in/groups, kh, kw], real units of its output per one of its input;
+            of each AdderConv2d: the same shape, real units of its input
     affine  of each Requantize
     """
 
@@ -56,14 +69,19 @@ class Model:
 def rounded_weights(nodes: Sequence[Node]) -> dict[str, np.ndarray]:
     """The weights of the fake-quantized network, float64, which follow from the integer ones and the scales."""
     scales = {node.name: node.output.scale for node in nodes}
-    return {node.name: node.op.weight.integer * (node.output.scale / scales[node.inputs[0]])
-            for node in nodes if isinstance(node.op, ShiftConv2d)}
+    weights = {}
+    for node in nodes:
+        if isinstance(node.op, ShiftConv2d):
+            weights[node.name] = node.op.weight.integer * (node.output.scale / scales[node.inputs[0]])
+        elif isinstance(node.op, AdderConv2d):
+            weights[node.name] = node.op.weight * scales[node.inputs[0]]
+    return weights
 
 
 def verify_reference(graph: Graph, reference: Reference) -> None:
     """Raise UnsupportedModel, naming the node, unless the reference has finite numbers for `graph`'s nodes, and no
     others."""
-    convolutions = {node.name: node.op for node in graph.nodes if isinstance(node.op, ShiftConv2d)}
+    convolutions = {node.name: node.op for node in graph.nodes if isinstance(node.op, Convolution)}
     requantizations = {node.name: node for node in graph.nodes if isinstance(node.op, Requantize)}
     for what, found, nodes in (("weights", set(reference.weight), set(convolutions)),
                                ("factors", set(reference.affine), set(requantizations))):
@@ -72,7 +90,7 @@ def verify_reference(graph: Graph, reference: Reference) -> None:
             raise UnsupportedModel(f"{name}: has {what} in {'the reference' if name in found else 'the graph'} only; "
                                    f"the reference must be of this network")
     for name, op in convolutions.items():
-        _check_array(name, "weights", reference.weight[name], op.weight.sign.shape[1:])
+        _check_array(name, "weights", reference.weight[name], op.weight_shape)
     for name, node in requantizations.items():
         affine, channels = reference.affine[name], (node.output.channels,)
         if len(affine.gain) != len(node.inputs):
@@ -118,6 +136,9 @@ def _evaluate(node: Node, reference: Reference, inputs: list[torch.Tensor], imag
             weight = torch.from_numpy(reference.weight[node.name]).to(images.dtype)
             return functional.conv2d(_padded(inputs[0], op.padding, 0.0), weight, None, op.stride, 0, op.dilation,
                                      op.groups)
+        case AdderConv2d() as op:
+            weight = torch.from_numpy(reference.weight[node.name]).to(images.dtype)
+            return negative_distances(weight, inputs[0], op.stride, op.padding, op.dilation, op.groups)
         case SumPool2d() as op:
             return functional.avg_pool2d(_padded(inputs[0], op.padding, 0.0), op.kernel, op.stride, divisor_override=1)
         case MaxPool2d() as op:

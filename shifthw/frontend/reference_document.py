@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ir.graph import Graph, Requantize, ShiftConv2d
+from ..ir.graph import Convolution, Graph, Requantize
 from .reference import Model, RealRequantize, Reference, rounded_weights, verify_reference
 
 Document = dict[str, Any]
@@ -48,7 +48,7 @@ def from_document(graph: Graph, document: Document, arrays: Arrays) -> Model:
         verify_reference(graph, fake)
     if document["float"] is not None:
         weight = {node.name: unused.pop(f"float/{node.name}/weight") for node in graph.nodes
-                  if isinstance(node.op, ShiftConv2d)}
+                  if isinstance(node.op, Convolution)}
         real = Reference(weight, _affine(graph, "float", document["float"], unused))
         verify_reference(graph, real)
     if unused:

@@ -1,6 +1,20 @@
 """The integer graph: types, operations, consistency, exact ranges, and the golden model that defines it."""
 
-from .graph import Flatten, Graph, Input, MaxPool2d, Node, Op, Requantize, Rounding, ShiftConv2d, SumPool2d
+from .graph import (
+    AdderConv2d,
+    Convolution,
+    Flatten,
+    Graph,
+    Input,
+    MaxPool2d,
+    Node,
+    Op,
+    Requantize,
+    Rounding,
+    ShiftConv2d,
+    SumOp,
+    SumPool2d,
+)
 from .interpret import check_images, interpret
 from .ranges import accumulator_range, accumulator_type
 from .shapes import output_shape
@@ -8,7 +22,7 @@ from .types import IntType, ShiftWeight, TensorType
 from .verify import is_accumulator, verify
 
 __all__ = [
-    "Flatten", "Graph", "Input", "IntType", "MaxPool2d", "Node", "Op", "Requantize", "Rounding", "ShiftConv2d",
-    "ShiftWeight", "SumPool2d", "TensorType", "accumulator_range", "accumulator_type", "check_images", "interpret",
-    "is_accumulator", "output_shape", "verify",
+    "AdderConv2d", "Convolution", "Flatten", "Graph", "Input", "IntType", "MaxPool2d", "Node", "Op", "Requantize",
+    "Rounding", "ShiftConv2d", "ShiftWeight", "SumOp", "SumPool2d", "TensorType", "accumulator_range",
+    "accumulator_type", "check_images", "interpret", "is_accumulator", "output_shape", "verify",
 ]

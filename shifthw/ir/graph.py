@@ -41,6 +41,37 @@ class ShiftConv2d:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
 
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """(out, in/groups, kh, kw)"""
+        return self.weight.sign.shape[1:]
+
+
+@dataclass(frozen=True, eq=False)
+class AdderConv2d:
+    """acc[o,y,x] = -sum |w[o,i,ky,kx] - in[g(o)+i, y*sy - top + ky*dy, x*sx - left + kx*dx]|; outside, in is 0.
+
+    A position in the padding counts -|w|. All else is as in ShiftConv2d.
+
+    weight  int64[out, in/groups, kh, kw] in steps of the input;  |w| <= 2**31
+    """
+
+    weight: np.ndarray
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        if self.weight.ndim != 4:
+            raise ValueError(f"weight must have 4 dimensions, not the shape {self.weight.shape}")
+        self.weight.setflags(write=False)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """(out, in/groups, kh, kw)"""
+        return self.weight.shape
+
 
 @dataclass(frozen=True)
 class SumPool2d:
@@ -93,7 +124,10 @@ class Flatten:
     """(C, H, W) to (C*H*W, 1, 1), channel-major as torch.flatten does."""
 
 
-Op = Input | ShiftConv2d | SumPool2d | MaxPool2d | Requantize | Flatten
+Convolution = ShiftConv2d | AdderConv2d
+SumOp = Convolution | SumPool2d
+"""Operations whose output is an accumulator."""
+Op = Input | SumOp | MaxPool2d | Requantize | Flatten
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional
 
 from ..errors import BadImages
-from .graph import Flatten, Graph, Input, MaxPool2d, Node, Requantize, Rounding, ShiftConv2d, SumPool2d
+from .distances import negative_distances
+from .graph import AdderConv2d, Flatten, Graph, Input, MaxPool2d, Node, Requantize, Rounding, ShiftConv2d, SumPool2d
 from .ranges import largest_partial_sum
 from .types import TensorType
 from .verify import verify
@@ -78,6 +79,11 @@ def _evaluate(graph: Graph, node: Node, inputs: list[torch.Tensor], images: np.n
         case ShiftConv2d() as op:
             weight = torch.from_numpy(op.weight.integer)
             return _windows_sum(op, weight, inputs[0], largest_partial_sum(op, graph[node.inputs[0]].output))
+        case AdderConv2d() as op:
+            bound = largest_partial_sum(op, graph[node.inputs[0]].output)
+            kind = torch.float32 if bound < FLOAT32_EXACT else torch.float64  # wide enough by verify
+            return negative_distances(torch.tensor(op.weight, dtype=kind), inputs[0].to(kind), op.stride, op.padding,
+                                      op.dilation, op.groups)
         case SumPool2d() as op:
             source = graph[node.inputs[0]].output
             weight = torch.ones((source.channels, 1, *op.kernel), dtype=torch.int64)

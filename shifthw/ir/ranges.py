@@ -2,42 +2,56 @@
 
 import numpy as np
 
-from .graph import ShiftConv2d, SumPool2d
+from .graph import AdderConv2d, ShiftConv2d, SumOp, SumPool2d
 from .types import IntType, TensorType
 
 MAX_ACCUMULATOR_BITS = 60
 """Widest accumulator that a graph may hold: room for the interpreter's exact 64-bit arithmetic."""
 
 
-def accumulator_range(op: ShiftConv2d | SumPool2d, source: TensorType) -> tuple[np.ndarray, np.ndarray]:
+def accumulator_range(op: SumOp, source: TensorType) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest sum per output channel, int64[channels] each, over all inputs of `source.dtype`.
 
-    Both are reached by a window that lies wholly inside the map; padding contributes 0, which every
+    Both are reached by a window that lies wholly inside the map; padding counts as an input of 0, which every
     input range contains. Raises ValueError where a sum needs more than MAX_ACCUMULATOR_BITS.
     """
-    if isinstance(op, SumPool2d):
-        positive = np.full(source.channels, op.kernel[0] * op.kernel[1], dtype=object)
-        negative = np.zeros(source.channels, dtype=object)
-    else:
-        weight = op.weight.integer
-        positive = np.maximum(weight, 0).sum(axis=(1, 2, 3)).astype(object)  # Python integers: no wrap-around
-        negative = np.minimum(weight, 0).sum(axis=(1, 2, 3)).astype(object)
-    lo, hi = source.dtype.lo, source.dtype.hi
-    smallest, largest = positive * lo + negative * hi, positive * hi + negative * lo
+    smallest, largest = _distance_range(op, source) if isinstance(op, AdderConv2d) else _weighted_range(op, source)
     bits = IntType.holding(min(smallest), max(largest)).bits if len(smallest) else 1
     if bits > MAX_ACCUMULATOR_BITS:
         raise ValueError(f"sums need {bits} bits; at most {MAX_ACCUMULATOR_BITS} are supported")
     return smallest.astype(np.int64), largest.astype(np.int64)
 
 
-def accumulator_type(op: ShiftConv2d | SumPool2d, source: TensorType) -> IntType:
+def _weighted_range(op: ShiftConv2d | SumPool2d, source: TensorType) -> tuple[np.ndarray, np.ndarray]:
+    """As accumulator_range, in Python integers: no wrap-around."""
+    if isinstance(op, SumPool2d):
+        positive = np.full(source.channels, op.kernel[0] * op.kernel[1], dtype=object)
+        negative = np.zeros(source.channels, dtype=object)
+    else:
+        weight = op.weight.integer
+        positive = np.maximum(weight, 0).sum(axis=(1, 2, 3)).astype(object)
+        negative = np.minimum(weight, 0).sum(axis=(1, 2, 3)).astype(object)
+    lo, hi = source.dtype.lo, source.dtype.hi
+    return positive * lo + negative * hi, positive * hi + negative * lo
+
+
+def _distance_range(op: AdderConv2d, source: TensorType) -> tuple[np.ndarray, np.ndarray]:
+    """As accumulator_range: every weight's distance to the farthest and to the nearest input, in Python integers."""
+    below, above = op.weight - source.dtype.lo, source.dtype.hi - op.weight
+    farthest, nearest = np.maximum(below, above), np.maximum(0, np.maximum(-below, -above))
+    return -farthest.sum(axis=(1, 2, 3)).astype(object), -nearest.sum(axis=(1, 2, 3)).astype(object)
+
+
+def accumulator_type(op: SumOp, source: TensorType) -> IntType:
     """The narrowest signed type that holds every sum of every channel."""
     smallest, largest = accumulator_range(op, source)
     return IntType.holding(min(int(smallest.min()), 0), max(int(largest.max()), 0))
 
 
-def largest_partial_sum(op: ShiftConv2d | SumPool2d, source: TensorType) -> int:
-    """Bound of the magnitude of every partial sum in any order: sum |w| * max |x|."""
+def largest_partial_sum(op: SumOp, source: TensorType) -> int:
+    """Bound of the magnitude of every partial sum in any order: sum |w| * max |x|, or sum max |w - x|."""
+    if isinstance(op, AdderConv2d):
+        return -int(accumulator_range(op, source)[0].min())
     magnitude = max(-source.dtype.lo, source.dtype.hi)
     if isinstance(op, SumPool2d):
         return op.kernel[0] * op.kernel[1] * magnitude

@@ -4,7 +4,20 @@ from typing import Any
 
 import numpy as np
 
-from .graph import Flatten, Graph, Input, MaxPool2d, Node, Op, Requantize, Rounding, ShiftConv2d, SumPool2d
+from .graph import (
+    AdderConv2d,
+    Convolution,
+    Flatten,
+    Graph,
+    Input,
+    MaxPool2d,
+    Node,
+    Op,
+    Requantize,
+    Rounding,
+    ShiftConv2d,
+    SumPool2d,
+)
 from .types import IntType, ShiftWeight, TensorType
 
 Document = dict[str, Any]
@@ -50,8 +63,10 @@ def _node_document(node: Node, arrays: Arrays) -> Document:
     match node.op:
         case ShiftConv2d() as op:
             arrays[f"{node.name}/sign"], arrays[f"{node.name}/exponent"] = op.weight.sign, op.weight.exponent
-            entry |= {"stride": list(op.stride), "padding": list(op.padding), "dilation": list(op.dilation),
-                      "groups": op.groups}
+            entry |= _area_document(op)
+        case AdderConv2d() as op:
+            arrays[f"{node.name}/weight"] = op.weight
+            entry |= _area_document(op)
         case SumPool2d() | MaxPool2d() as op:
             entry |= {"kernel": list(op.kernel), "stride": list(op.stride), "padding": list(op.padding)}
         case Requantize() as op:
@@ -60,6 +75,10 @@ def _node_document(node: Node, arrays: Arrays) -> Document:
             arrays[f"{node.name}/bias"] = op.bias
             entry |= {"shift": op.shift, "lo": op.lo, "hi": op.hi, "rounding": op.rounding.value}
     return entry
+
+
+def _area_document(op: Convolution) -> Document:
+    return {"stride": list(op.stride), "padding": list(op.padding), "dilation": list(op.dilation), "groups": op.groups}
 
 
 def _node(entry: Document, arrays: Arrays) -> Node:
@@ -79,6 +98,9 @@ def _op(entry: Document, arrays: Arrays) -> Op:
         case "ShiftConv2d":
             weight = ShiftWeight(arrays[f"{name}/sign"], arrays[f"{name}/exponent"])
             return ShiftConv2d(weight, _list(entry, "stride", int), _list(entry, "padding", int),
+                               _list(entry, "dilation", int), _plain(entry, "groups", int))
+        case "AdderConv2d":
+            return AdderConv2d(arrays[f"{name}/weight"], _list(entry, "stride", int), _list(entry, "padding", int),
                                _list(entry, "dilation", int), _plain(entry, "groups", int))
         case "SumPool2d" | "MaxPool2d" as kind:
             pool = SumPool2d if kind == "SumPool2d" else MaxPool2d

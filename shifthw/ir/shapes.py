@@ -1,7 +1,7 @@
 """Output shapes of the operations, one image's (channels, height, width)."""
 
 from ..errors import UnsupportedModel
-from .graph import Flatten, Input, MaxPool2d, Op, Requantize, ShiftConv2d, SumPool2d
+from .graph import AdderConv2d, Convolution, Flatten, Input, MaxPool2d, Op, Requantize, ShiftConv2d, SumPool2d
 from .types import TensorType
 
 Shape = tuple[int, int, int]
@@ -21,7 +21,7 @@ def output_shape(op: Op, inputs: tuple[TensorType, ...]) -> Shape:
     match op:
         case Input():
             raise UnsupportedModel("an Input has no inputs to infer a shape from")
-        case ShiftConv2d():
+        case ShiftConv2d() | AdderConv2d():
             return _conv_shape(op, inputs[0])
         case SumPool2d() | MaxPool2d():
             rows, columns = window_counts(inputs[0].shape[1:], op.kernel, op.stride, op.padding)
@@ -36,8 +36,8 @@ def output_shape(op: Op, inputs: tuple[TensorType, ...]) -> Shape:
             return inputs[0].shape
 
 
-def _conv_shape(op: ShiftConv2d, source: TensorType) -> Shape:
-    out_channels, per_group, height, width = op.weight.sign.shape[1:]
+def _conv_shape(op: Convolution, source: TensorType) -> Shape:
+    out_channels, per_group, height, width = op.weight_shape
     if source.channels != per_group * op.groups:
         raise UnsupportedModel(f"has weights for {per_group * op.groups} input channels, its input has "
                                f"{source.channels}")

@@ -6,7 +6,20 @@ from collections.abc import Iterable
 import numpy as np
 
 from ..errors import UnsupportedModel
-from .graph import Flatten, Graph, Input, MaxPool2d, Node, Requantize, Rounding, ShiftConv2d, SumPool2d
+from .graph import (
+    AdderConv2d,
+    Convolution,
+    Flatten,
+    Graph,
+    Input,
+    MaxPool2d,
+    Node,
+    Requantize,
+    Rounding,
+    ShiftConv2d,
+    SumOp,
+    SumPool2d,
+)
 from .ranges import accumulator_type
 from .shapes import output_shape
 from .types import TensorType
@@ -19,12 +32,15 @@ MAX_EXPONENT = 15
 MAX_TERMS = 4
 MAX_FAN_IN = 1 << 19
 """Weights per output channel, or window size: keeps the interpreter's float64 sums exact for 32-bit activations."""
-ARITY = {Input: (0,), ShiftConv2d: (1,), SumPool2d: (1,), MaxPool2d: (1,), Requantize: (1, 2), Flatten: (1,)}
+MAX_ADDER_WEIGHT = 1 << 31
+"""Largest magnitude of an adder layer's weight: no sum of distances to 32-bit activations leaves float64's 53 bits."""
+ARITY = {Input: (0,), ShiftConv2d: (1,), AdderConv2d: (1,), SumPool2d: (1,), MaxPool2d: (1,), Requantize: (1, 2),
+         Flatten: (1,)}
 
 
 def is_accumulator(node: Node) -> bool:
     """Whether the node's output is an exact wide sum that only a Requantize may read."""
-    return isinstance(node.op, ShiftConv2d | SumPool2d)
+    return isinstance(node.op, SumOp)
 
 
 def verify(graph: Graph) -> None:
@@ -90,6 +106,10 @@ def _check_type(node: Node, inputs: tuple[Node, ...]) -> None:
     sources = tuple(source.output for source in inputs)
     match node.op:
         case ShiftConv2d():
+            _check_shift_weight(node, node.op)
+            _check_conv(node, node.op)
+        case AdderConv2d():
+            _check_adder_weight(node, node.op)
             _check_conv(node, node.op)
         case SumPool2d() | MaxPool2d():
             _check_window(node, node.op)
@@ -98,7 +118,7 @@ def _check_type(node: Node, inputs: tuple[Node, ...]) -> None:
     if not sources:
         return
     _check_shape(node, sources)
-    if isinstance(node.op, ShiftConv2d | SumPool2d):
+    if isinstance(node.op, SumOp):
         _check_accumulator(node, node.op, sources[0])
     elif not isinstance(node.op, Requantize):
         _require(output.dtype == sources[0].dtype, node, f"makes {output.dtype} of {sources[0].dtype}; must keep it")
@@ -122,7 +142,7 @@ def _pair(values: Iterable[object], count: int, lo: int) -> bool:
     return len(values) == count and all(_whole(value, lo, 1 << 16) for value in values)
 
 
-def _check_conv(node: Node, op: ShiftConv2d) -> None:
+def _check_shift_weight(node: Node, op: ShiftConv2d) -> None:
     sign, exponent = op.weight.sign, op.weight.exponent
     _require(sign.dtype == np.int8 and exponent.dtype == np.int8, node, "must have int8 signs and exponents")
     _require(sign.size > 0 and 1 <= op.weight.terms <= MAX_TERMS, node,
@@ -131,11 +151,23 @@ def _check_conv(node: Node, op: ShiftConv2d) -> None:
     _require(exponent.min() >= 0 and exponent.max() <= MAX_EXPONENT, node,
              f"has exponents {exponent.min()}..{exponent.max()}; must be 0..{MAX_EXPONENT}")
     _require(not exponent[sign == 0].any(), node, "has an exponent other than 0 where the sign is 0")
-    _require(sign[0, 0].size <= MAX_FAN_IN, node, f"has {sign[0, 0].size} weights per output; at most {MAX_FAN_IN}")
+
+
+def _check_adder_weight(node: Node, op: AdderConv2d) -> None:
+    weight = op.weight
+    _require(weight.dtype == np.int64 and weight.size > 0, node,
+             f"has weights {weight.dtype}{list(weight.shape)}; must be int64 and at least one")
+    _require(int(weight.min()) >= -MAX_ADDER_WEIGHT and int(weight.max()) <= MAX_ADDER_WEIGHT, node,
+             f"has weights {weight.min()}..{weight.max()}; must be within +-{MAX_ADDER_WEIGHT}")
+
+
+def _check_conv(node: Node, op: Convolution) -> None:
+    channels, fan_in = op.weight_shape[0], math.prod(op.weight_shape[1:])
+    _require(fan_in <= MAX_FAN_IN, node, f"has {fan_in} weights per output; at most {MAX_FAN_IN}")
     _require(_pair(op.stride, 2, 1) and _pair(op.dilation, 2, 1), node, "must have strides and dilations of 1 or more")
     _require(_pair(op.padding, 4, 0), node, f"has padding {op.padding}; must be (top, left, bottom, right), 0 or more")
-    _require(_whole(op.groups, 1, sign.shape[1]) and sign.shape[1] % op.groups == 0, node,
-             f"has {op.groups} groups, which must divide its {sign.shape[1]} output channels")
+    _require(_whole(op.groups, 1, channels) and channels % op.groups == 0, node,
+             f"has {op.groups} groups, which must divide its {channels} output channels")
 
 
 def _check_window(node: Node, op: SumPool2d | MaxPool2d) -> None:
@@ -147,7 +179,7 @@ def _check_window(node: Node, op: SumPool2d | MaxPool2d) -> None:
              f"has padding {op.padding} of kernel {op.kernel}; must be smaller than the kernel")
 
 
-def _check_accumulator(node: Node, op: ShiftConv2d | SumPool2d, source: TensorType) -> None:
+def _check_accumulator(node: Node, op: SumOp, source: TensorType) -> None:
     try:
         needed = accumulator_type(op, source)
     except ValueError as error:

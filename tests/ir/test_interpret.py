@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from shifthw.errors import BadImages
 from shifthw.ir import (
+    AdderConv2d,
+    Convolution,
     Flatten,
     Graph,
     Input,
@@ -23,9 +25,11 @@ from shifthw.ir import (
     Rounding,
     ShiftConv2d,
     ShiftWeight,
+    SumOp,
     SumPool2d,
     TensorType,
     accumulator_type,
+    distances,
     interpret,
     output_shape,
 )
@@ -37,7 +41,7 @@ def graph_of(op: Op, source: TensorType, shift: int = 0) -> Graph:
     """Input, `op`, and behind an accumulator a Requantize to 32 bits."""
     first = Node("input", Input(), (), source)
     shape = output_shape(op, (source,))
-    if not isinstance(op, ShiftConv2d | SumPool2d):
+    if not isinstance(op, SumOp):
         return Graph("test", (first, Node("op", op, ("input",), TensorType(shape, source.dtype))), ("op",))
     body = Node("op", op, ("input",), TensorType(shape, accumulator_type(op, source)))
     wide = IntType(32, True)
@@ -60,9 +64,10 @@ def random_images(rng: np.random.Generator, source: TensorType, count: int = 2) 
     return images
 
 
-def loop_conv(op: ShiftConv2d, x: np.ndarray) -> np.ndarray:
+def loop_conv(op: Convolution, x: np.ndarray) -> np.ndarray:
     """One image's accumulators by nested loops over Python integers."""
-    weight = op.weight.integer
+    adder = isinstance(op, AdderConv2d)
+    weight = op.weight if isinstance(op, AdderConv2d) else op.weight.integer
     outputs, per_group, height, width = weight.shape
     shape = output_shape(op, (TensorType(x.shape, IntType(33, True)),))
     result = np.zeros(shape, object)
@@ -71,8 +76,9 @@ def loop_conv(op: ShiftConv2d, x: np.ndarray) -> np.ndarray:
         for i, ky, kx in itertools.product(range(per_group), range(height), range(width)):
             row = y * op.stride[0] - op.padding[0] + ky * op.dilation[0]
             column = xx * op.stride[1] - op.padding[1] + kx * op.dilation[1]
-            if 0 <= row < x.shape[1] and 0 <= column < x.shape[2]:
-                result[o, y, xx] += int(weight[o, i, ky, kx]) * int(x[first + i, row, column])
+            inside = 0 <= row < x.shape[1] and 0 <= column < x.shape[2]
+            value, w = int(x[first + i, row, column]) if inside else 0, int(weight[o, i, ky, kx])
+            result[o, y, xx] += -abs(w - value) if adder else w * value
     return result
 
 
@@ -106,6 +112,52 @@ def test_convolution_is_the_loops_result(case: dict, dtype: IntType) -> None:
     for image, sums, final in zip(images, results["op"], results["out"], strict=True):
         assert np.array_equal(sums, loop_conv(op, image))
         assert np.array_equal(final, sums)
+
+
+@pytest.mark.parametrize("case", [case for name, case in CONVOLUTIONS.items() if name != "three terms"],
+                         ids=[name for name in CONVOLUTIONS if name != "three terms"])
+@pytest.mark.parametrize("dtype", [U8, S8, IntType(2, True), IntType(16, False)], ids=str)
+def test_adder_layer_is_the_loops_result(case: dict, dtype: IntType) -> None:
+    """Weights up to twice beyond the range of the activations, both ends of that range, and 0."""
+    rng = np.random.default_rng(6)
+    source = TensorType(case["shape"], dtype)
+    groups = case.get("groups", 1)
+    shape = (case["out"], case["shape"][0] // groups, *case["kernel"])
+    weight = rng.integers(2 * dtype.lo - 2, 2 * dtype.hi + 2, shape, endpoint=True)
+    weight.flat[:3] = (dtype.lo, dtype.hi, 0)[:weight.size]
+    op = AdderConv2d(weight, case.get("stride", (1, 1)), case.get("padding", (0, 0, 0, 0)),
+                     case.get("dilation", (1, 1)), groups)
+    images = random_images(rng, source)
+    results = interpret(graph_of(op, source), images, keep="all")
+    for image, sums, final in zip(images, results["op"], results["out"], strict=True):
+        assert np.array_equal(sums, loop_conv(op, image))
+        assert np.array_equal(final, sums)
+
+
+@pytest.mark.parametrize(("bits", "limit"), [(8, 1 << 7), (15, 1 << 15), (16, 1 << 15), (24, 1 << 24), (25, 3),
+                                             (31, 1 << 30), (32, 1 << 31)])
+@pytest.mark.parametrize("signed", [False, True])
+def test_wide_distances_are_exact(bits: int, limit: int, signed: bool) -> None:
+    """Passes from float32 to float64: odd sums whose last bit the narrower type would lose."""
+    rng = np.random.default_rng(7)
+    source = TensorType((65, 3, 3), IntType(bits, signed))
+    weight = rng.choice([-limit, 1 - limit, limit - 1, limit], (4, 65, 3, 3))
+    op = AdderConv2d(weight)
+    images = random_images(rng, source)
+    sums = interpret(graph_of(op, source), images, keep="all")["op"]
+    for image, result in zip(images, sums, strict=True):
+        assert np.array_equal(result, loop_conv(op, image))
+
+
+def test_blocks_of_an_adder_layer_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(8)
+    source = TensorType((4, 9, 7), S8)
+    op = AdderConv2d(rng.integers(-200, 200, (6, 2, 3, 3)), (2, 1), (1, 2, 0, 1), (1, 2), 2)
+    images = random_images(rng, source)
+    whole = interpret(graph_of(op, source), images)["out"]
+    for elements in (1, 2 * whole[0, 0, 0].size * op.weight[0].size * 2):
+        monkeypatch.setattr(distances, "ELEMENTS_PER_BLOCK", elements)
+        assert np.array_equal(interpret(graph_of(op, source), images)["out"], whole)
 
 
 @pytest.mark.parametrize(("bits", "exponents"), [(8, 8), (16, 9), (24, 16), (25, 16), (31, 16), (32, 16)])

@@ -3,8 +3,18 @@
 import numpy as np
 import pytest
 
-from shifthw.ir import IntType, ShiftConv2d, ShiftWeight, SumPool2d, TensorType, accumulator_range, accumulator_type
+from shifthw.ir import (
+    AdderConv2d,
+    IntType,
+    ShiftConv2d,
+    ShiftWeight,
+    SumPool2d,
+    TensorType,
+    accumulator_range,
+    accumulator_type,
+)
 from shifthw.ir.ranges import largest_partial_sum
+from shifthw.ir.verify import MAX_ADDER_WEIGHT, MAX_FAN_IN
 
 
 def conv(values: list[list[int]]) -> ShiftConv2d:
@@ -26,6 +36,25 @@ def test_range_of_each_channel(dtype: IntType, smallest: list[int], largest: lis
     weight = op.weight.integer[:, :, 0, 0]
     extremes = np.where(weight > 0, dtype.hi, dtype.lo)
     assert np.array_equal((weight * extremes).sum(axis=1), hi)
+
+
+@pytest.mark.parametrize("dtype", [IntType(3, False), IntType(3, True)])
+def test_range_of_distances_is_that_of_all_inputs(dtype: IntType) -> None:
+    """Weights inside, at the ends of, and beyond the activations' range."""
+    op = AdderConv2d(np.array([[0, 1], [dtype.lo, dtype.hi], [-9, 12], [dtype.hi + 1, -3]])[:, :, None, None])
+    source = TensorType((2, 1, 1), dtype)
+    inputs = np.arange(dtype.lo, dtype.hi + 1)
+    distances = np.abs(op.weight[:, :, 0, 0, None] - inputs)
+    lo, hi = accumulator_range(op, source)
+    assert lo.tolist() == (-distances.max(axis=2).sum(axis=1)).tolist()
+    assert hi.tolist() == (-distances.min(axis=2).sum(axis=1)).tolist()
+    assert largest_partial_sum(op, source) == -lo.min()
+    assert accumulator_type(op, source) == IntType.holding(int(lo.min()), 0)
+
+
+def test_widest_distances_stay_below_53_bits() -> None:
+    op = AdderConv2d(np.full((1, MAX_FAN_IN, 1, 1), -MAX_ADDER_WEIGHT))
+    assert largest_partial_sum(op, TensorType((MAX_FAN_IN, 1, 1), IntType(32, False))) < 1 << 53
 
 
 def test_type_is_the_narrowest() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from shifthw.errors import UnsupportedModel
 from shifthw.ir import (
+    AdderConv2d,
     Flatten,
     Graph,
     Input,
@@ -28,7 +29,7 @@ U8 = IntType(8, False)
 
 
 def good() -> Graph:
-    """A residual block, a maximum pool, a sum pool, a classifier."""
+    """A residual block, an adder layer, a maximum pool, a sum pool."""
     ones, zeros = np.ones(2, np.int64), np.zeros(2, np.int64)
     sign = np.ones((1, 2, 2, 3, 3), np.int8)
     conv = ShiftConv2d(ShiftWeight(sign, np.zeros_like(sign)), padding=(1, 1, 1, 1))
@@ -37,7 +38,10 @@ def good() -> Graph:
         Node("input", Input(), (), act),
         Node("conv", conv, ("input",), TensorType((2, 4, 4), IntType(14, True))),
         Node("add", Requantize((ones, ones), zeros, 4, 0, 255), ("conv", "input"), act),
-        Node("max", MaxPool2d((2, 2), (2, 2)), ("add",), TensorType((2, 2, 2), U8)),
+        Node("adder", AdderConv2d(np.full((2, 2, 3, 3), -300), padding=(1, 1, 1, 1)), ("add",),
+             TensorType((2, 4, 4), IntType(15, True))),
+        Node("act", Requantize((ones,), zeros + 5000, 4, 0, 255), ("adder",), act),
+        Node("max", MaxPool2d((2, 2), (2, 2)), ("act",), TensorType((2, 2, 2), U8)),
         Node("sum", SumPool2d((2, 2), (2, 2)), ("max",), TensorType((2, 1, 1), IntType(11, True))),
         Node("mean", Requantize((ones,), zeros, 2, 0, 255), ("sum",), TensorType((2, 1, 1), U8)),
         Node("flat", Flatten(), ("mean",), TensorType((2, 1, 1), U8)),
@@ -98,13 +102,25 @@ BAD: dict[str, tuple[Callable[[], Graph], str]] = {
     "changed type": (lambda: changed("max", output=tensor((2, 2, 2), 9, False)), "makes u9 of u8"),
     "signed is no bool": (lambda: changed("input", output=tensor((2, 4, 4), 8, "no")), "signed='no'"),  # type: ignore
     "graph's name": (lambda: replace(good(), name="a\nb"), "graph: has name 'a.*printable"),
-    "node's name": (lambda: changed("max", name=""), "net: node 3 has name ''; must be printable"),
+    "node's name": (lambda: changed("max", name=""), "net: node 5 has name ''; must be printable"),
     "scale is no number": (lambda: changed("input", output=tensor((2, 4, 4), 8, False, "1")), "scale 1"),  # type: ignore
     "scale": (lambda: changed("input", output=tensor((2, 4, 4), 8, False, math.nan)), "has scale nan"),
     "sign": (lambda: changed("conv", op_weight=weight(sign=2)), "signs other than -1, 0, 1"),
     "exponent": (lambda: changed("conv", op_weight=weight(exponent=16)), "exponents 16..16; must be 0..15"),
     "exponent of zero": (lambda: changed("conv", op_weight=weight(sign=0, exponent=1)), "where the sign is 0"),
     "terms": (lambda: changed("conv", op_weight=weight(shape=(5, 2, 2, 3, 3))), "1..4 terms"),
+    "adder weight type": (lambda: changed("adder", op_weight=LONG[:2, None, None, None].astype(np.int32)),
+                          "has weights int32"),
+    "no adder weights": (lambda: changed("adder", op_weight=np.zeros((0, 2, 3, 3), np.int64)), "at least one"),
+    "adder weight range": (lambda: changed("adder", op_weight=np.full((2, 2, 3, 3), 1 << 32)), r"must be within \+-"),
+    "adder weight range below": (lambda: changed("adder", op_weight=np.full((2, 2, 3, 3), -(1 << 31) - 1)),
+                                 r"must be within \+-2147483648"),
+    "adder channels": (lambda: changed("adder", op_weight=np.zeros((2, 3, 3, 3), np.int64)), "3 input channels"),
+    "adder groups": (lambda: changed("adder", op_groups=3), "3 groups, which must divide its 2"),
+    "adder stride": (lambda: changed("adder", op_stride=(1, 0)), "strides and dilations of 1"),
+    "narrow sums of distances": (lambda: changed("adder", output=tensor((2, 4, 4), 14, True)), "its sums need s15"),
+    "sums of distances as output": (lambda: replace(good(), outputs=("adder",)), "adder .*not quantized"),
+    "sums of distances into a pool": (lambda: changed("max", inputs=("adder",)), "only a Requantize may"),
     "stride": (lambda: changed("conv", op_stride=(0, 1)), "strides and dilations of 1"),
     "padding": (lambda: changed("conv", op_padding=(-1, 0, 0, 0)), "0 or more"),
     "padding pair": (lambda: changed("conv", op_padding=(1, 1)), r"must be \(top, left, bottom, right\)"),
