@@ -1,6 +1,7 @@
 """The tile loop of the emulator: CONV and POOL on the decoded memories of an engine."""
 
 import numpy as np
+import torch
 
 from .isa import InstructionLayout, Opcode
 from .program import Program
@@ -38,15 +39,7 @@ class EngineState:
         self.instructions = [layout.decode(word) for word in program.instructions]
         lane = [c.row_bits, c.pixel_bits, *[c.coordinate_bits] * 4]
         self.steps = _unpack(program.step_words, lane, [False] * 6, c.simd)
-        codes = _unpack(program.weight_words, [c.exponent_bits, 1], [False, False], c.pe * c.simd)
-        codes = codes.reshape(-1, c.pe, c.simd, 2)
-        exponent, negative = codes[..., 0], codes[..., 1]
-        if (exponent > c.exponent_levels - (not c.zero_weights)).any() or (
-                negative[exponent == c.exponent_levels] != 0).any():
-            raise EmulationError("weight memory: a code has no meaning")
-        sign = np.where(exponent == c.exponent_levels, 0, 1 - 2 * negative)
-        self.weights = sign << np.where(sign == 0, 0, exponent)
-        self.constants = negative * ((1 << (c.activation_bits + c.exponent_levels - 1)) - 1)
+        self.codes = _unpack(program.weight_words, [c.code_bits], [False], c.pe * c.simd).reshape(-1, c.pe, c.simd)
         self.starts = _unpack(program.start_words, [c.accumulator_bits], [False], c.pe)[..., 0]
         scale = _unpack(program.scale_words, [c.multiplier_bits, c.bias_bits], [True, True], c.pe)
         self.multipliers = scale[..., 0] if c.multiplier_bits else np.ones_like(scale[..., 0])
@@ -56,6 +49,21 @@ class EngineState:
         self.landed = np.full(shape, NEVER)
         self.written = np.zeros(shape, bool)
         self.last_write = self.last_read = NEVER
+
+    def shift_weights(self, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What codes mean outside of adder layers: weights and lane constants, int64[*words.shape, pe, simd] each."""
+        c, codes = self.config, self.codes[words]
+        if not c.exponent_levels:
+            top = (1 << c.activation_bits) - 1
+            if ((codes != 0) & (codes != top)).any():
+                raise EmulationError("weight memory: a code is neither the least nor the largest operand")
+            return 2 * (codes // top), np.zeros_like(codes)
+        exponent, negative = codes & ((1 << c.exponent_bits) - 1), codes >> c.exponent_bits
+        if (exponent > c.exponent_levels - (not c.zero_weights)).any() or (negative > 1).any() or (
+                negative[exponent == c.exponent_levels] != 0).any():
+            raise EmulationError("weight memory: a code has no meaning")
+        sign = np.where(exponent == c.exponent_levels, 0, 1 - 2 * negative)
+        return sign << np.where(sign == 0, 0, exponent), negative * ((1 << c.lane_bits) - 1)
 
     def restart(self) -> None:
         """Before a run: nothing is on its way."""
@@ -185,23 +193,44 @@ class TileLoop:
         """All output groups of the range on these tiles."""
         c, f = self.c, self.f
         words = f["weight_base"] + np.array(groups)[:, None] * f["weight_stride"] + self._word_index()
-        weights = self.e.weights[words].reshape(len(groups), self.taps, self.in_groups, self.terms, c.pe, c.simd)
-        summed = weights.sum(axis=3).transpose(1, 2, 4, 0, 3).reshape(self.taps, self.in_groups, c.simd, -1)
-        used = (weights != 0).any(axis=(0, 3, 4))
-        shape = (len(tiles) * c.pixels * c.images, len(groups) * c.pe)
-        acc = np.zeros(shape, np.int64)
-        for tap in range(self.taps):
-            for g in range(self.in_groups):
-                u = self._operands(groups[0], tiles, tap, g, used[tap, g])
-                acc += _product(u.transpose(0, 1, 3, 2).reshape(-1, c.simd), summed[tap, g])
-        acc = acc.reshape(len(tiles), c.pixels, c.images, len(groups), c.pe)
-        constants = self.e.constants[words].sum(axis=(1, 3))
-        acc += self.e.starts[f["scale_base"] + np.array(groups)] + constants
+        sums = self._distances if f["adder"] else self._products
+        acc = sums(groups[0], tiles, words).reshape(len(tiles), c.pixels, c.images, len(groups), c.pe)
+        acc += self.e.starts[f["scale_base"] + np.array(groups)]
         if f["reduce"]:
             self._check_zero_words(groups)
             acc = np.broadcast_to(acc.sum(axis=1, keepdims=True), acc.shape)
         for k, og in enumerate(groups):
             self._finish(og, tiles, acc[:, :, :, k])
+
+    def _products(self, first: int, tiles: np.ndarray, words: np.ndarray) -> np.ndarray:
+        """Sums of the lanes of all steps: int64[tiles * pixels * images, groups * pe]."""
+        c = self.c
+        weights, constants = self.e.shift_weights(words)
+        weights = weights.reshape(len(words), self.taps, self.in_groups, self.terms, c.pe, c.simd)
+        summed = weights.sum(axis=3).transpose(1, 2, 4, 0, 3).reshape(self.taps, self.in_groups, c.simd, -1)
+        used = (weights != 0).any(axis=(0, 3, 4))
+        acc = np.zeros((len(tiles) * c.pixels * c.images, len(words) * c.pe), np.int64)
+        for tap in range(self.taps):
+            for g in range(self.in_groups):
+                u = self._operands(first, tiles, tap, g, used[tap, g])
+                acc += _product(u.transpose(0, 1, 3, 2).reshape(-1, c.simd), summed[tap, g])
+        return acc + constants.sum(axis=(1, 3)).reshape(-1)
+
+    def _distances(self, first: int, tiles: np.ndarray, words: np.ndarray) -> np.ndarray:
+        """Sums of 2 min(u, k) - u = k - |u - k| over all steps: int64[tiles * pixels * images, groups * pe]."""
+        c = self.c
+        codes = self.e.codes[words].reshape(len(words), self.taps, self.in_groups, self.terms, c.pe, c.simd)
+        codes = codes.transpose(1, 2, 0, 4, 3, 5).reshape(self.taps, self.in_groups, -1, self.terms, c.simd)
+        unused = (codes == np.array([(1 << c.activation_bits) - 1, 0])[:, None]).all(axis=3) if self.terms == 2 else \
+            np.zeros(codes.shape[:3] + codes.shape[4:], bool)
+        acc = np.broadcast_to(codes.sum(axis=(0, 1, 3, 4)), (len(tiles) * c.pixels * c.images, codes.shape[2])).copy()
+        for tap in range(self.taps):
+            for g in range(self.in_groups):
+                u = self._operands(first, tiles, tap, g, ~unused[tap, g].all(axis=0))
+                u = u.transpose(0, 1, 3, 2).reshape(-1, c.simd)
+                for term in range(self.terms):
+                    acc -= _distance(u, codes[tap, g, :, term])
+        return acc
 
     def _word_index(self) -> np.ndarray:
         return np.zeros(self.steps, np.int64) if self.f["weight_hold"] else np.arange(self.steps)
@@ -209,7 +238,7 @@ class TileLoop:
     def _check_zero_words(self, groups: range) -> None:
         base = self.f["weight_base"] + np.array(groups) * self.f["weight_stride"]
         words = base + (1 if self.f["weight_hold"] else self.steps)
-        if self.e.weights[words].any() or self.e.constants[words].any():
+        if any(values.any() for values in self.e.shift_weights(words)):
             raise EmulationError(f"{self.target}: the weights of reduce steps are not 0")
 
     def _finish(self, og: int, tiles: np.ndarray, acc: np.ndarray) -> None:
@@ -285,3 +314,8 @@ def _product(operands: np.ndarray, weights: np.ndarray) -> np.ndarray:
     if bound < 1 << 53:
         return (operands.astype(np.float64) @ weights.astype(np.float64)).astype(np.int64)
     return operands @ weights
+
+
+def _distance(operands: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """sum |u - k| over the lanes of operands [n, simd] and codes [outputs, simd]: int64[n, outputs], below 2**53."""
+    return torch.cdist(torch.from_numpy(operands).double(), torch.from_numpy(codes).double(), p=1).long().numpy()

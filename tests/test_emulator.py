@@ -40,6 +40,14 @@ def test_random_graphs_on_random_arrays(first: int) -> None:
         check(graph, build.images(4), **random_array(seed + 7))
 
 
+@pytest.mark.parametrize("adders", [0.5, 1.0])
+@pytest.mark.parametrize("first", range(1000, 1000 + RANDOM_GRAPHS, 30))
+def test_random_graphs_with_adder_layers(first: int, adders: float) -> None:
+    for seed in range(first, first + 30):
+        graph, build = random_graph(seed, adders)
+        check(graph, build.images(4), **random_array(seed + 7))
+
+
 @pytest.mark.parametrize("dtype", [U8, S8, IntType(2, True), IntType(3, False), IntType(16, True), IntType(16, False)],
                          ids=str)
 @pytest.mark.parametrize("extreme", ["lo", "hi"])

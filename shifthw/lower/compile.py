@@ -12,8 +12,9 @@ from ..ir.types import ShiftWeight
 from ..isa import InstructionLayout, Opcode
 from ..program import LayerReport, Program
 from ..tensor_layout import TensorLayout
+from .adder import double_sums
 from .allocate import allocate, rows_used
-from .derive import derive, skeleton
+from .derive import derive, derive_numbers, skeleton
 from .encode import scale_words, step_words, weight_and_start_words
 from .fuse import Kind, Layer, Network, fuse
 from .instructions import Bases, Draft, draft_program
@@ -41,15 +42,16 @@ class Plan:
 
 def prepare(graph: Graph) -> Network:
     """The part of the compilation that does not depend on the array."""
-    network = insert_copies(fuse(graph))
+    network = double_sums(insert_copies(fuse(graph)))
     return dataclasses.replace(network, layers=share_shifts(network.layers))
 
 
 def plan(network: Network, shape: ArrayConfig) -> Plan:
     """Layouts, configuration and schedule of a prepared network on an array of this shape."""
     layouts = allocate(network, lay_out(network, shape.pixels, shape.simd))
-    work = tasks(network, layouts, shape.pe, shape.residual_period)
-    config, bases = derive(network, layouts, work, shape)
+    numbers = derive_numbers(network, shape)
+    work = tasks(network, layouts, shape.pe, numbers.residual_period)
+    config, bases = derive(network, layouts, work, numbers)
     drafts = schedule(draft_program(network, layouts, work, bases, config), config)
     return Plan(network, layouts, config, work, bases, drafts)
 
@@ -108,12 +110,14 @@ def layer_table(made: Plan) -> tuple[LayerReport, ...]:
 def useful_macs(layer: Layer, network: Network) -> int:
     """Multiply-accumulates of a layer per image, counted as usual (taps on padding included), times its terms.
 
-    Pooling, copies and convolutions that only copy (at most one weight per output, all equal) count 0.
+    Of an adder layer |x - w|, once each. Pooling, copies and convolutions that only copy (at most one weight per
+    output, all equal) count 0.
     """
-    if layer.kind is not Kind.CONV or layer.weight is None or _copies(layer.weight):
-        return 0
     channels = network.tensors[layer.source].channels // layer.groups
-    return prod(network.tensors[layer.output].shape) * prod(layer.kernel) * channels * layer.terms
+    weights = prod(network.tensors[layer.output].shape) * prod(layer.kernel) * channels
+    if layer.kind is Kind.ADDER:
+        return weights
+    return weights * layer.weight.terms if layer.weight and not _copies(layer.weight) else 0
 
 
 def _copies(weight: ShiftWeight) -> bool:

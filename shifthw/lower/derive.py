@@ -31,12 +31,12 @@ def skeleton(images: int, pixels: int, simd: int, pe: int, axi_data_bits: int) -
 
 
 def derive(network: Network, layouts: dict[str, TensorLayout], tasks: list[Task],
-           shape: ArrayConfig) -> tuple[ArrayConfig, list[Bases]]:
-    """The configuration for the shape of array in `shape`, and where each task's words are."""
-    bases, words = _place_words(tasks, shape.pe, all_shifts(network))
+           numbers: ArrayConfig) -> tuple[ArrayConfig, list[Bases]]:
+    """The configuration, `numbers` being what derive_numbers gives, and where each task's words are."""
+    bases, words = _place_words(tasks, numbers.pe, all_shifts(network))
+    shifting = [task for task in tasks if task.opcode is Opcode.CONV and not task.adder and numbers.exponent_levels]
     config = dataclasses.replace(
-        derive_numbers(network, shape),
-        zero_weights=any(_needs_zero(task) for task in tasks if task.opcode is Opcode.CONV),
+        numbers, zero_weights=any(_needs_zero(task) for task in shifting),
         lane_sum=any(task.reduce_steps for task in tasks),
         max_stride=max(max(layouts[layer.output].stride) for layer in network.layers),
         input_channels=layouts[network.source].wire_channels,
@@ -57,6 +57,7 @@ def derive_numbers(network: Network, shape: ArrayConfig) -> ArrayConfig:
     bits = max(2, *(tensor.dtype.bits for tensor in network.tensors.values()))
     return dataclasses.replace(
         shape, activation_bits=bits, exponent_levels=_levels(layers),
+        adder=any(layer.kind is Kind.ADDER for layer in layers),
         accumulator_bits=max([2, *(signed_bits(*span) for span in accumulator_ranges(network).values())]),
         multiplier_bits=multiplier_bits(layers), shifts=all_shifts(network),
         bias_bits=max([2, *(_bias_bits(layer, network, bits) for layer in layers if layer.scale)]),
@@ -79,7 +80,7 @@ def _with_field_widths(config: ArrayConfig, drafts: list[Draft], tasks: list[Tas
 
 
 def accumulator_ranges(network: Network) -> dict[str, tuple[int, int]]:
-    """Exact least and greatest sum of each layer that accumulates, by the layer's output."""
+    """Least and greatest number in the accumulators of each layer that has some, by the layer's output; exact."""
     stored = {network.source: (network.tensors[network.source].dtype.lo, network.tensors[network.source].dtype.hi)}
     sums = {}
     for layer in network.layers:
@@ -87,10 +88,20 @@ def accumulator_ranges(network: Network) -> dict[str, tuple[int, int]]:
         stored[layer.output] = (layer.scale.lo, layer.scale.hi) if layer.scale else (lo, hi)
         if layer.kind is Kind.MAX_POOL:
             continue
-        up, down = _weight_sums(layer)
-        lo, hi = min(lo, 0), max(hi, 0)
-        sums[layer.output] = (int((up * lo - down * hi).min()), int((up * hi - down * lo).max()))
+        least, greatest = _sums(layer, min(lo, 0), max(hi, 0))
+        sums[layer.output] = layer.sum_factor * least, layer.sum_factor * greatest
     return sums
+
+
+def _sums(layer: Layer, lo: int, hi: int) -> tuple[int, int]:
+    """Least and greatest sum of a layer over all inputs within lo..hi."""
+    if layer.adder_weight is not None:
+        weight = layer.adder_weight
+        farthest = np.maximum(np.abs(weight - lo), np.abs(weight - hi)).sum(axis=(1, 2, 3))
+        nearest = np.abs(weight - np.clip(weight, lo, hi)).sum(axis=(1, 2, 3))
+        return -int(farthest.max()), -int(nearest.min())
+    up, down = _weight_sums(layer)
+    return int((up * lo - down * hi).min()), int((up * hi - down * lo).max())
 
 
 def _weight_sums(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
@@ -115,7 +126,11 @@ def _bias_bits(layer: Layer, network: Network, activation_bits: int) -> int:
 
 
 def _levels(layers: tuple[Layer, ...]) -> int:
-    return max([0, *(int(layer.weight.exponent.max()) for layer in layers if layer.weight)]) + 1
+    """Exponents from 0 on; none if all layers with weights are adder layers, which take exponent 1 of others' lanes."""
+    exponents = [int(layer.weight.exponent.max()) for layer in layers if layer.weight]
+    if any(layer.kind is Kind.ADDER for layer in layers):
+        return max(1, *exponents) + 1 if exponents else 0
+    return max([0, *exponents]) + 1
 
 
 def _needs_zero(task: Task) -> bool:

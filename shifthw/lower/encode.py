@@ -4,8 +4,10 @@ import numpy as np
 
 from ..arch import ArrayConfig
 from ..isa import Opcode
+from .adder import adder_words
+from .arrange import arrange
 from .derive import hardware_bias
-from .fuse import Network
+from .fuse import Kind, Network
 from .instructions import Bases, shares_word
 from .task import Task
 
@@ -44,12 +46,11 @@ def weight_and_start_words(tasks: list[Task], bases: list[Bases],
     for task, base in zip(tasks, bases, strict=True):
         if task.opcode is Opcode.POOL:
             continue
-        sign, exponent = task_weights(task, config)
-        starts.append(_starts(task, sign, exponent, config))
-        if task.hold and shares_word(task, config.pe):
-            sign, exponent = sign[:1], exponent[:1]
-        codes = np.where(sign == 0, config.exponent_levels if config.zero_weights else 0,
-                         exponent | (sign < 0).astype(np.int64) << config.exponent_bits)
+        if task.layer.kind is Kind.ADDER:
+            codes, start = adder_words(task, config)
+        else:
+            codes, start = shift_words(task, config)
+        starts.append(start)
         width = [config.code_bits] * (config.pe * config.simd)
         weights[base.weight] = pack_words(codes.reshape(-1, config.pe * config.simd), width)
     words = [weights[base] for base in sorted(weights)]
@@ -57,57 +58,26 @@ def weight_and_start_words(tasks: list[Task], bases: list[Bases],
     return np.concatenate([empty, *words]), pack_words(np.concatenate(starts), config.accumulator_bits)
 
 
+def shift_words(task: Task, config: ArrayConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Codes and start values of a shift layer: int64[out_groups or 1, words, pe, simd], int64[out_groups, pe]."""
+    sign, exponent = task_weights(task, config)
+    start = _starts(task, sign, exponent, config)
+    if task.hold and shares_word(task, config.pe):
+        sign, exponent = sign[:1], exponent[:1]
+    if not config.exponent_levels:      # a minimum with the largest operand changes nothing, with the smallest it is 0
+        return sign * ((1 << config.activation_bits) - 1), start
+    codes = np.where(sign == 0, config.exponent_levels if config.zero_weights else 0,
+                     exponent | (sign < 0).astype(np.int64) << config.exponent_bits)
+    return codes, start
+
+
 def task_weights(task: Task, config: ArrayConfig) -> tuple[np.ndarray, np.ndarray]:
     """Signs and exponents of a task's words: two int64[out_groups, words, pe, simd]."""
     if task.hold:
         return _diagonal(task, config)
-    weight, simd = task.layer.weight, config.simd
+    weight = task.layer.weight
     assert weight is not None
-    low = task.run.first * simd
-    high = min(low + task.out_groups * config.pe, task.out.shape[0])
-    made = []
-    for values in (weight.sign, weight.exponent):
-        dense = _dense(values[:, low:high], task, low)
-        spare = task.out_groups * config.pe - (high - low)
-        dense = np.pad(dense, ((0, 0), (0, spare), (0, 0), (0, 0), (0, 0)))
-        order = _packed_words(dense, task, simd) if task.packed else _plain_words(dense, task, simd)
-        made.append(order.reshape(task.out_groups, config.pe, -1, simd).transpose(0, 2, 1, 3).astype(np.int64))
-    return made[0], made[1]
-
-
-def _dense(values: np.ndarray, task: Task, low: int) -> np.ndarray:
-    """Weights with a place for every input channel of the run: [terms, outputs, channel lanes, kh, kw]."""
-    simd, run = task.source.simd, task.run
-    per_in = task.source.shape[0] // task.layer.groups
-    per_out = task.out.shape[0] // task.layer.groups
-    groups = 1 if run.advance else run.in_count
-    dense = np.zeros((*values.shape[:2], groups * simd, *values.shape[3:]), values.dtype)
-    output = np.arange(low, low + values.shape[1])
-    first = output // per_out * per_in
-    origin = output // simd * simd if run.advance else run.in_first * simd
-    if run.advance:
-        origin = origin + (run.in_first - run.first) * simd
-    lanes = (first - origin)[:, None] + np.arange(per_in)
-    dense[:, np.arange(values.shape[1])[:, None], lanes] = values
-    return dense
-
-
-def _plain_words(dense: np.ndarray, task: Task, simd: int) -> np.ndarray:
-    """[outputs, tap, group, term, lane]."""
-    terms, outputs = dense.shape[:2]
-    ky, kx = task.taps[:, 0, 0], task.taps[:, 0, 1]
-    chosen = dense[..., ky, kx].reshape(terms, outputs, -1, simd, len(ky))
-    return chosen.transpose(1, 4, 2, 0, 3)
-
-
-def _packed_words(dense: np.ndarray, task: Task, simd: int) -> np.ndarray:
-    """[outputs, step, term, lane]: lane = tap in the step * channels + channel."""
-    channels = task.source.shape[0]
-    ky, kx = task.taps[..., 0], task.taps[..., 1]
-    chosen = np.where(ky >= 0, dense[:, :, :channels][..., ky, kx], 0)  # terms, outputs, channel, step, tap
-    lanes = chosen.transpose(1, 3, 0, 4, 2)
-    lanes = lanes.reshape(*lanes.shape[:3], -1)
-    return np.pad(lanes, ((0, 0), (0, 0), (0, 0), (0, simd - lanes.shape[-1])))
+    return arrange(weight.sign, task, config), arrange(weight.exponent, task, config)
 
 
 def _diagonal(task: Task, config: ArrayConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -121,11 +91,11 @@ def _diagonal(task: Task, config: ArrayConfig) -> tuple[np.ndarray, np.ndarray]:
 
 def _starts(task: Task, sign: np.ndarray, exponent: np.ndarray, config: ArrayConfig) -> np.ndarray:
     """Minus all constants of the lanes and all zero points: int64[out_groups, pe]."""
-    if not config.zero_weights:
+    if config.exponent_levels and not config.zero_weights:
         sign = np.where(sign == 0, 1, sign)
     zero = 1 << (config.activation_bits - 1) if task.source.dtype.signed else 0
-    ones = (1 << (config.activation_bits + config.exponent_levels - 1)) - 1
-    constant = ((sign << exponent) * zero + (sign < 0) * ones).sum(axis=-1)
+    ones = (1 << config.lane_bits) - 1
+    constant = task.layer.sum_factor * ((sign << exponent) * zero + (sign < 0) * ones).sum(axis=-1)
     return -(constant[:, 0] * task.group_steps if task.hold else constant.sum(axis=1))
 
 

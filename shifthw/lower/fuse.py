@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 
 from ..errors import UnsupportedModel
-from ..ir.graph import Flatten, Graph, Input, MaxPool2d, Node, Requantize, Rounding, ShiftConv2d, SumPool2d
+from ..ir.graph import AdderConv2d, Flatten, Graph, Input, MaxPool2d, Node, Requantize, Rounding, ShiftConv2d, SumPool2d
 from ..ir.types import ShiftWeight, TensorType
 
 
@@ -16,6 +16,7 @@ class Kind(Enum):
 
     CONV = "conv"
     SUM_POOL = "sum_pool"
+    ADDER = "adder"
     IDENTITY = "identity"
     MAX_POOL = "max_pool"
 
@@ -40,7 +41,10 @@ class Scale:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One layer. Sum pools and identities have one unit weight per tap on the diagonal and no `weight`."""
+    """One layer. Sum pools and identities have one unit weight per tap on the diagonal and no `weight`.
+
+    sum_factor  what its accumulators hold of the exact sum: 1, or 2 (see shifthw.lower.adder)
+    """
 
     name: str
     kind: Kind
@@ -53,11 +57,17 @@ class Layer:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     weight: ShiftWeight | None = None
+    adder_weight: np.ndarray | None = None
+    """int64[out, in/groups, kh, kw], in steps of the source."""
     scale: Scale | None = None
     residual: str | None = None
+    sum_factor: int = 1
 
     @property
     def terms(self) -> int:
+        """Steps for each tap and input channel group."""
+        if self.kind is Kind.ADDER:
+            return 1 if self.groups == 1 else 2
         return self.weight.terms if self.weight else 1
 
     @property
@@ -136,7 +146,7 @@ class _Fuser:
                                          op.padding[:2]))
             case Requantize():
                 self._requantize(node, node.op)
-            case ShiftConv2d() | SumPool2d():
+            case ShiftConv2d() | AdderConv2d() | SumPool2d():
                 pass
             case _:
                 raise UnsupportedModel(f"{node.name}: {type(node.op).__name__} has no mapping onto the engine")
@@ -199,17 +209,19 @@ class _Fuser:
             source = self._stored(producer, operand)
             return Layer(producer.name, Kind.SUM_POOL, source, node.name, op.kernel,
                          _stride(op.stride, producer.output), op.padding[:2])
-        assert isinstance(op, ShiftConv2d), op
-        weight, stride, padding, dilation = op.weight, _stride(op.stride, producer.output), op.padding[:2], op.dilation
+        assert isinstance(op, ShiftConv2d | AdderConv2d), op
+        stride, padding, dilation = _stride(op.stride, producer.output), op.padding[:2], op.dilation
+        kernel = (op.weight_shape[2], op.weight_shape[3])
         if operand in self.flat:
             source = self.flat[operand]
-            weight = _unflatten(producer.name, op, self.tensors[source].shape)
-            padding, dilation = (0, 0), (1, 1)
+            shape = self.tensors[source].shape
+            _check_linear(producer.name, op, shape)
+            kernel, padding, dilation = (shape[1], shape[2]), (0, 0), (1, 1)
         else:
             source = self._stored(producer, operand)
-        kernel = weight.sign.shape[3:]
-        return Layer(producer.name, Kind.CONV, source, node.name, (kernel[0], kernel[1]), stride,
-                     (padding[0], padding[1]), dilation, op.groups, weight)
+        shift, adder = _shaped(op, self.tensors[source].channels // op.groups, kernel)
+        return Layer(producer.name, Kind.CONV if shift else Kind.ADDER, source, node.name, kernel, stride,
+                     (padding[0], padding[1]), dilation, op.groups, shift, adder)
 
 
 def _uniform(values: np.ndarray) -> bool:
@@ -221,14 +233,22 @@ def _stride(stride: tuple[int, int], output: TensorType) -> tuple[int, int]:
     return (stride[0] if output.height > 1 else 1, stride[1] if output.width > 1 else 1)
 
 
-def _unflatten(name: str, op: ShiftConv2d, shape: tuple[int, int, int]) -> ShiftWeight:
-    """The weights of a linear layer on a flattened map as a convolution that covers the map."""
-    terms, out, channels, kh, kw = op.weight.sign.shape
-    if op.groups != 1 or (kh, kw) != (1, 1) or any(op.padding) or channels != int(np.prod(shape)):
-        raise UnsupportedModel(f"{name}: reads a flattened {shape} map with groups={op.groups}, kernel ({kh}, {kw}), "
+def _check_linear(name: str, op: ShiftConv2d | AdderConv2d, shape: tuple[int, int, int]) -> None:
+    """On a flattened map there can only be a linear layer: it becomes a convolution that covers the map."""
+    _, channels, *kernel = op.weight_shape
+    if op.groups != 1 or kernel != [1, 1] or any(op.padding) or channels != int(np.prod(shape)):
+        raise UnsupportedModel(f"{name}: reads a flattened {shape} map with groups={op.groups}, kernel {kernel}, "
                                f"padding {op.padding}; only a plain linear layer can")
-    full = (terms, out, *shape)
-    return ShiftWeight(op.weight.sign.reshape(full), op.weight.exponent.reshape(full))
+
+
+def _shaped(op: ShiftConv2d | AdderConv2d, channels: int,
+            kernel: tuple[int, int]) -> tuple[ShiftWeight | None, np.ndarray | None]:
+    """The weights, of shift or of adder lanes, of a convolution of so many channels per group."""
+    if isinstance(op, AdderConv2d):
+        return None, op.weight.reshape(len(op.weight), channels, *kernel)
+    sign, exponent = (values.reshape(*values.shape[:2], channels, *kernel)
+                      for values in (op.weight.sign, op.weight.exponent))
+    return ShiftWeight(sign, exponent), None
 
 
 def _scale(op: Requantize, multiplier: np.ndarray, residual_multiplier: int, channels: int) -> Scale:

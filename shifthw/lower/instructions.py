@@ -68,10 +68,10 @@ def task_fields(task: Task, bases: Bases, config: ArrayConfig) -> dict[str, int]
     several = task.out_groups > 1
     fields = {
         "out_groups_last": task.out_groups - 1, "tiles_last": task.tiles - 1, "taps_last": len(task.steps) - 1,
-        "in_groups_last": run.in_count - 1, "terms_last": layer.terms - 1, "idle": task.idle,
+        "in_groups_last": task.in_groups - 1, "terms_last": layer.terms - 1, "idle": task.idle,
         "reduce": int(task.reduce_steps > 0), "step_base": bases.step,
         "in_row": source.row + run.in_first * source.group_rows,
-        "in_group_stride": source.group_rows if run.in_count > 1 or run.advance and run.count > 1 else 0,
+        "in_group_stride": source.group_rows if task.in_groups > 1 or run.advance and run.count > 1 else 0,
         "in_advance": int(run.advance), "in_signed": int(source.dtype.signed),
         **_write_fields(task),
     }
@@ -83,6 +83,7 @@ def task_fields(task: Task, bases: Bases, config: ArrayConfig) -> dict[str, int]
     fields |= {
         "mask_high": int(source.dtype.signed), "weight_base": bases.weight,
         "weight_stride": task.group_words if several and not shared else 0, "weight_hold": int(task.hold),
+        "adder": int(task.adder),
         "scale_base": bases.scale, "shift_select": bases.shift_select,
         "ties_to_even": int(scale.ties_to_even), "clamp_lo": scale.lo, "clamp_hi": scale.hi,
     }

@@ -75,7 +75,8 @@ def _input_copies(network: Network, simd: int) -> int:
     """How often a narrow network input is replicated over the channel lanes."""
     channels = network.tensors[network.source].channels
     first = network.layers[0]
-    packed = first.kind is Kind.CONV and network.readers(network.source) == (first,) and not first.residual
+    weighted = first.kind in (Kind.CONV, Kind.ADDER)
+    packed = weighted and network.readers(network.source) == (first,) and not first.residual
     return simd // channels if packed and channels <= simd // 2 else 1
 
 

@@ -83,7 +83,7 @@ def _reads(draft: Draft, horizon: int, config: ArrayConfig) -> Iterator[tuple[in
 
 def _operands(draft: Draft, task: Task, t: int, group: int, k: int) -> set[tuple[int, int]]:
     """Rows and banks that step k of tile t reads in lanes that are not masked."""
-    tap, g = divmod(k // task.layer.terms, task.run.in_count)
+    tap, g = divmod(k // task.layer.terms, task.in_groups)
     base = draft.fields["in_row"] + t + draft.fields["in_group_stride"] * (group if task.run.advance else g)
     step = np.unique(task.steps[tap], axis=0)[:, :, None]
     y, x = task.positions(np.array([t]))

@@ -43,9 +43,16 @@ class Task:
     out_groups: int
     reduce_steps: int
     idle: int
+    in_groups: int
+    """Turns of the loop over input channel groups; 1 where the step words go through them."""
     source: TensorLayout
     out: TensorLayout
     residual: TensorLayout | None
+
+    @property
+    def adder(self) -> bool:
+        """Whether it is an adder layer's."""
+        return self.layer.kind is Kind.ADDER
 
     @property
     def packed(self) -> bool:
@@ -55,7 +62,7 @@ class Task:
     @property
     def group_steps(self) -> int:
         """Steps of a tile without reduce steps."""
-        return len(self.steps) * self.run.in_count * self.layer.terms
+        return len(self.steps) * self.in_groups * self.layer.terms
 
     @property
     def last_step(self) -> int:
@@ -111,15 +118,18 @@ def _layer_tasks(layer: Layer, network: Network, layouts: dict[str, TensorLayout
     made = []
     for run in _runs(layer, source, out):
         steps, packed = _pack(taps, lanes, source) if source.copies > 1 else _broadcast(taps, lanes, source, run)
+        in_groups = run.in_count
+        if layer.kind is Kind.ADDER and in_groups > 1 and source.shape[0] < (run.in_first + in_groups) * simd:
+            steps, in_groups = _unrolled(steps, source, run), 1
         channels = out.shape[0] - run.first * simd
         reduce_steps = pixels - 1 if lane_sum else 0
-        busy = len(steps) * run.in_count * layer.terms + reduce_steps + (residual is not None)
+        busy = len(steps) * in_groups * layer.terms + reduce_steps + (residual is not None)
         duration = max(busy, out.planes, residual_period if residual else 0)
         made.append(Task(layer, run, Opcode.POOL if pool else Opcode.CONV, steps, packed,
                          pixels if lane_sum else source.pitch,
                          1 if lane_sum else iteration_tiles(layer, network, source.pitch, pixels),
                          min(run.count * slots, ceil_div(channels, simd if pool else pe)),
-                         reduce_steps, duration - busy, source, out, residual))
+                         reduce_steps, duration - busy, in_groups, source, out, residual))
     return made
 
 
@@ -167,6 +177,16 @@ def _broadcast(taps: np.ndarray, lanes: np.ndarray, source: TensorLayout,
     if run.in_count == 1 and channels < source.simd:
         steps[:, channels:] = 0
     return steps, taps[:, None]
+
+
+def _unrolled(steps: np.ndarray, source: TensorLayout, run: Run) -> np.ndarray:
+    """A step word for each tap and channel group, in which lanes without a channel are off."""
+    group = np.arange(run.in_count)
+    unrolled = np.repeat(steps[:, None], run.in_count, axis=1)
+    unrolled[..., ROW] += (group * source.group_rows)[:, None]
+    channel = ((run.in_first + group) * source.simd)[:, None] + np.arange(source.simd)
+    unrolled[:, channel >= source.shape[0]] = 0
+    return unrolled.reshape(-1, *steps.shape[1:])
 
 
 def _pack(taps: np.ndarray, lanes: np.ndarray, source: TensorLayout) -> tuple[np.ndarray, np.ndarray]:

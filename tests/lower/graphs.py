@@ -3,6 +3,7 @@
 import numpy as np
 
 from shifthw.ir.graph import (
+    AdderConv2d,
     Flatten,
     Graph,
     Input,
@@ -40,7 +41,7 @@ class GraphBuilder:
     def add(self, op: Op, *inputs: str, dtype: IntType | None = None) -> str:
         name = f"{type(op).__name__.lower()}{len(self.nodes)}"
         sources = [self.type(source) for source in inputs]
-        if isinstance(op, ShiftConv2d | SumPool2d):
+        if isinstance(op, ShiftConv2d | AdderConv2d | SumPool2d):
             dtype = accumulator_type(op, sources[0])
         self.nodes.append(Node(name, op, inputs, TensorType(output_shape(op, tuple(sources)),
                                                             dtype or sources[0].dtype)))
@@ -58,6 +59,17 @@ class GraphBuilder:
         per_group = self.type(source).channels // groups
         weight = self.weight((out, per_group, *kernel), terms, levels)
         return self.add(ShiftConv2d(weight, stride, padding, dilation, groups), source)
+
+    def adder(self, source: str, out: int, kernel: tuple[int, int] = (3, 3), stride: tuple[int, int] = (1, 1),
+              padding: tuple[int, int, int, int] = (1, 1, 1, 1), dilation: tuple[int, int] = (1, 1), groups: int = 1,
+              reach: float = 1.2) -> str:
+        """Weights over `reach` times the range of the source."""
+        lo, hi = self.type(source).dtype.lo, self.type(source).dtype.hi
+        span = round(reach * (hi - lo + 1) / 2)
+        middle = (lo + hi + 1) // 2
+        shape = (out, self.type(source).channels // groups, *kernel)
+        weight = self.rng.integers(middle - span, middle + span, shape, endpoint=True)
+        return self.add(AdderConv2d(weight, stride, padding, dilation, groups), source)
 
     def requantize(self, main: str, dtype: IntType, residual: str | None = None, *,
                    rounding: Rounding = Rounding.HALF_UP, clamp: tuple[int, int] | None = None,
@@ -82,8 +94,8 @@ class GraphBuilder:
         return self.add(Requantize(tuple(multipliers), bias, shift, lo, hi, rounding), *inputs, dtype=dtype)
 
 
-def random_graph(seed: int) -> tuple[Graph, GraphBuilder]:
-    """A chain with branches of every operation, odd sizes included."""
+def random_graph(seed: int, adders: float = 0.0) -> tuple[Graph, GraphBuilder]:
+    """A chain with branches of every operation, odd sizes included; this share of the weighted layers are adders."""
     rng = np.random.default_rng(seed)
     bits = int(rng.choice([2, 4, 5, 8, 8, 8, 12, 16]))
 
@@ -95,16 +107,17 @@ def random_graph(seed: int) -> tuple[Graph, GraphBuilder]:
     tensor = "images"
     stored = [tensor]
     for _ in range(int(rng.integers(1, 6))):
-        tensor = _random_layer(build, tensor, stored, dtype)
+        tensor = _random_layer(build, tensor, stored, dtype, adders)
         stored.append(tensor)
     if rng.integers(3) == 0:
         flat = build.add(Flatten(), tensor)
-        acc = build.conv(flat, int(rng.integers(1, 12)), (1, 1), padding=(0, 0, 0, 0))
+        linear = build.adder if adders and rng.random() < adders else build.conv
+        acc = linear(flat, int(rng.integers(1, 12)), (1, 1), padding=(0, 0, 0, 0))
         tensor = build.requantize(acc, dtype())
     return build.graph(tensor), build
 
 
-def _random_layer(build: GraphBuilder, tensor: str, stored: list[str], dtype) -> str:
+def _random_layer(build: GraphBuilder, tensor: str, stored: list[str], dtype, adders: float) -> str:
     rng = build.rng
     channels, height, width = build.type(tensor).shape
     kind = rng.choice(["conv", "conv", "conv", "grouped", "depthwise", "max", "sum", "global", "requantize", "linear"])
@@ -125,8 +138,12 @@ def _random_layer(build: GraphBuilder, tensor: str, stored: list[str], dtype) ->
             if kind == "conv":
                 out = channels
         if _fits((height, width), kernel, padding, dilation):
-            acc = build.conv(tensor, out, kernel, stride, padding, dilation, groups, int(rng.choice([1, 1, 2, 4])),
-                             int(rng.integers(1, 16)))
+            if adders and rng.random() < adders:
+                acc = build.adder(tensor, out, kernel, stride, padding, dilation, groups,
+                                  float(rng.choice([0.2, 1.0, 1.2, 8.0])))
+            else:
+                acc = build.conv(tensor, out, kernel, stride, padding, dilation, groups, int(rng.choice([1, 1, 2, 4])),
+                                 int(rng.integers(1, 16)))
             equal = [name for name in stored if build.type(name).shape == build.type(acc).shape]
             residual = str(rng.choice(equal)) if equal and rng.integers(4) else None
             return build.requantize(acc, dtype(), residual, rounding=rounding, gain=float(rng.choice([0.5, 1, 50])))
