@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from . import cli_import, cli_quantize
+from . import cli_energy, cli_import, cli_quantize
 from .errors import ShifthwError
 
 ARRAY = ("images", "pixels", "simd", "pe")
@@ -324,10 +324,13 @@ def _report_parts(r: dict[str, Any]) -> list[Part]:
     for name, title in RESOURCES.items():
         used, total = r["resources"][name]["used"], r["resources"][name]["total"]
         _row(resources, title, f"{used:,.0f}", f"{total:,}", f"{100 * used / total:.1f} %")
+    energy = _table(*cli_energy.columns(r["energy"]), left=cli_energy.LEFT)
+    for cells in cli_energy.rows(r["energy"]):
+        _row(energy, *cells, style=None if cells[1] else "bold")
     return [
         _line(f"{r['model']} on {r['board_title']}: {' x '.join(f'{array[name]} {name}' for name in ARRAY)} = "
               f"{r['lanes']:,} lanes"),
-        layers, resources,
+        layers, resources, energy,
         _line(f"cycles per image: {_short(r['cycles_per_image'])} ({marks['cycles_per_image']})"),
         _line(f"clock: {r['clock_mhz']:.6g} MHz ({marks['clock_mhz']})"),
         _line(f"frames/s: {r['frames_per_second']:,.0f} ({marks['frames_per_second']}), "

@@ -97,7 +97,7 @@ def build_report(build: Build) -> dict[str, object]:
     """The contents of report.json."""
     totals = {name: getattr(build.board, name) for name in RESOURCES}
     target = Target(name=build.board.name, title=build.board.title, clock_mhz=build.clock_mhz, totals=totals)
-    return report(build.program, build.estimate, target)
+    return report(build.graph, build.program, build.estimate, target)
 
 
 def build_folder(

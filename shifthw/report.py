@@ -5,6 +5,8 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
+from .energy import energy_report
+from .ir.graph import Graph
 from .lower.resources import Resources
 from .program import Program
 
@@ -15,6 +17,8 @@ MARKS = {
 }
 """exact: the simulation counts the same; estimated: from a model; assumed: a setting that nothing here proves."""
 
+PLATFORMS = {"asic_45nm": "45 nm ASIC", "fpga_zc706": "ZC706"}
+"""Columns of the energy model."""
 RESOURCES = {"lut": "LUTs", "ff": "flip-flops", "bram36": "block RAMs (36 Kbit)", "dsp": "DSP slices"}
 
 
@@ -29,8 +33,8 @@ class Target:
     """By the names in RESOURCES."""
 
 
-def report(program: Program, estimate: Resources, target: Target) -> dict[str, object]:
-    """The contents of report.json."""
+def report(graph: Graph, program: Program, estimate: Resources, target: Target) -> dict[str, object]:
+    """The contents of report.json. `program` must be compiled from `graph`."""
     c = program.config
     cycles_per_image = program.cycles_per_batch / c.images
     table = _layers(program)
@@ -53,6 +57,7 @@ def report(program: Program, estimate: Resources, target: Target) -> dict[str, o
         "latency_ms": program.cycles_per_batch / target.clock_mhz / 1e3,
         "resources": {name: {"used": round(getattr(estimate, name), 1), "total": target.totals[name]}
                       for name in RESOURCES},
+        "energy": energy_report(graph, program),
         "marks": MARKS,
     }
 
@@ -74,7 +79,7 @@ def report_page(values: dict[str, object]) -> str:
     """report.html: one page that needs nothing else."""
     environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8"))
-    return template.render(r=values, resource_names=RESOURCES) + "\n"
+    return template.render(r=values, resource_names=RESOURCES, platforms=PLATFORMS) + "\n"
 
 
 def _short(value: float) -> float | int:

@@ -78,7 +78,8 @@ def test_report_holds_what_it_must(build: Path) -> None:
 def test_report_is_printed(build: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(build)]) == 0
     printed = capsys.readouterr().out
-    for text in ("block.conv1", "64 lanes", "LUTs", "(exact)", "(estimated)", "(assumed)", "frames/s"):
+    for text in ("block.conv1", "64 lanes", "LUTs", "(exact)", "(estimated)", "(assumed)", "frames/s",
+                 "energy per image (model, not measurement)", "total with memory"):
         assert text in printed
 
 

@@ -34,10 +34,11 @@ MAY_USE: dict[str, set[str]] = {
     "emulator": HARDWARE | {"ir", "program", "tensor_layout", "tile_loop"},
     "emit": HARDWARE | {"boards", "ir", "program", "rtl", "tensor_layout"},
     "sim": HARDWARE | {"ir", "program", "emulator", "tensor_layout"},
-    "report": {"boards", "errors", "program", "arch", "lower"},
+    "energy": HARDWARE | {"ir", "lower", "program"},
+    "report": {"boards", "energy", "errors", "ir", "program", "arch", "lower"},
 }
 """Area -> areas that it may import. "" is `import shifthw` itself; flow and the command line may use everything."""
-UNLIMITED = {"", "flow", "cli", "cli_import", "cli_quantize"}
+UNLIMITED = {"", "flow", "cli", "cli_energy", "cli_import", "cli_quantize"}
 
 
 def modules() -> dict[str, Path]:
