@@ -26,6 +26,7 @@ from ..ir.graph import (
     ShiftConv2d,
     SumPool2d,
 )
+from ..ir.windows import Area
 from ..nn.quantizers import rounded
 
 
@@ -138,7 +139,7 @@ def _evaluate(node: Node, reference: Reference, inputs: list[torch.Tensor], imag
                                      op.groups)
         case AdderConv2d() as op:
             weight = torch.from_numpy(reference.weight[node.name]).to(images.dtype)
-            return negative_distances(weight, inputs[0], op.stride, op.padding, op.dilation, op.groups)
+            return negative_distances(weight, inputs[0], Area.of(op))
         case SumPool2d() as op:
             return functional.avg_pool2d(_padded(inputs[0], op.padding, 0.0), op.kernel, op.stride, divisor_override=1)
         case MaxPool2d() as op:

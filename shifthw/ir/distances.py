@@ -1,39 +1,43 @@
 """Sums of distances, -sum |w - x|: the arithmetic of adder layers, exact for integers that the type can hold."""
 
 import torch
-from torch.nn import functional
+
+from .windows import WHOLE, Area
 
 ELEMENTS_PER_BLOCK = 1 << 17
-"""Elements of the windows that are in work at a time: keeps memory small; larger blocks are no faster."""
+"""Differences in work at a time: they stay in the cache from one pass over them to the next."""
 
 
-def negative_distances(weight: torch.Tensor, x: torch.Tensor, stride: tuple[int, int],
-                       padding: tuple[int, int, int, int], dilation: tuple[int, int], groups: int) -> torch.Tensor:
+def negative_distances(weight: torch.Tensor, x: torch.Tensor, area: Area) -> torch.Tensor:
     """y[n,o] = -sum |weight[o] - window of x[n]| of weight[out, in/groups, kh, kw] and x[N, C, H, W], of one type.
 
-    padding is (top, left, bottom, right), of zeros. torch.cdist with p=1 subtracts, takes magnitudes and adds, in any
-    order: integers come out whole while the sum of the magnitudes is exact.
+    Integers come out whole while the type holds the sum of the magnitudes. Real numbers are added in the order of
+    AdderNet's torch code, and give the same bits.
     """
-    outputs, per_group = weight.shape[:2]
-    windows = _windows(x, (weight.shape[2], weight.shape[3]), stride, padding, dilation)
-    windows = windows.unflatten(-1, (groups, per_group)).permute(0, 1, 5, 2, 3, 4, 6)
-    matrix = weight.permute(0, 2, 3, 1).reshape(groups, outputs // groups, -1)
-    count, rows, _, columns = windows.shape[:4]
-    result = x.new_empty(count, outputs, rows, columns)
-    block = max(1, ELEMENTS_PER_BLOCK // windows[0, 0].numel())
-    for image, sums in zip(windows, result, strict=True):
-        for start in range(0, rows, block):
-            taken = image[start:start + block].transpose(0, 1).reshape(groups, -1, matrix.shape[2])
-            distances = torch.cdist(matrix, taken, p=1)
-            sums[:, start:start + block] = distances.neg_().reshape(outputs, -1, columns)
-    return result
+    rows, columns = area.counts(x)
+    flat = grouped(weight, area)
+    result = x.new_empty(len(flat), area.groups, rows * columns * len(x))
+    start = 0
+    for _, matrix in area.matrices(area.taps(area.images_last(x))):
+        for part in matrix.split(block_width(matrix), 2):
+            _write_distances(flat, part, result[:, :, start:start + part.shape[2]])
+            start += part.shape[2]
+    return result.neg_().transpose(0, 1).reshape(len(weight), rows, columns, len(x)).permute(3, 0, 1, 2).contiguous()
 
 
-def _windows(x: torch.Tensor, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int, int, int],
-             dilation: tuple[int, int]) -> torch.Tensor:
-    """A view [N, rows, columns, kh, kw, C]: channels last, so that a window is copied in long runs."""
-    top, left, bottom, right = padding
-    view = functional.pad(x, (left, right, top, bottom)).permute(0, 2, 3, 1).contiguous()
-    for axis, (size, step, apart) in enumerate(zip(kernel, stride, dilation, strict=True), start=1):
-        view = view.unfold(axis, apart * (size - 1) + 1, step)[..., ::apart]
-    return view.permute(0, 1, 2, 4, 5, 3)
+def grouped(weight: torch.Tensor, area: Area) -> torch.Tensor:
+    """The weights [out/groups, groups, in/groups * kh * kw, 1]: each of the first is subtracted from windows at once."""
+    return weight.reshape(area.groups, len(weight) // area.groups, -1, 1).transpose(0, 1)
+
+
+def block_width(matrix: torch.Tensor) -> int:
+    """Columns of a matrix of windows [groups, K, windows] that are in work at a time."""
+    return WHOLE * max(1, ELEMENTS_PER_BLOCK // (matrix.shape[0] * matrix.shape[1] * WHOLE))
+
+
+def _write_distances(flat: torch.Tensor, part: torch.Tensor, sums: torch.Tensor) -> None:
+    """sums[o] = sum over K of |flat[o] - part|"""
+    together = max(1, ELEMENTS_PER_BLOCK // part.numel())
+    difference = part.new_empty(min(together, len(flat)), *part.shape)
+    for some, target in zip(flat.split(together), sums.split(together), strict=True):
+        torch.sum(torch.sub(some, part, out=difference[:len(some)]).abs_(), 2, out=target)

@@ -17,6 +17,7 @@ from .graph import AdderConv2d, Flatten, Graph, Input, MaxPool2d, Node, Requanti
 from .ranges import largest_partial_sum
 from .types import TensorType
 from .verify import verify
+from .windows import Area
 
 FLOAT32_EXACT, FLOAT64_EXACT = 1 << 24, 1 << 53
 ELEMENTS_PER_BATCH = 1 << 18
@@ -82,8 +83,7 @@ def _evaluate(graph: Graph, node: Node, inputs: list[torch.Tensor], images: np.n
         case AdderConv2d() as op:
             bound = largest_partial_sum(op, graph[node.inputs[0]].output)
             kind = torch.float32 if bound < FLOAT32_EXACT else torch.float64  # wide enough by verify
-            return negative_distances(torch.tensor(op.weight, dtype=kind), inputs[0].to(kind), op.stride, op.padding,
-                                      op.dilation, op.groups)
+            return negative_distances(torch.tensor(op.weight, dtype=kind), inputs[0].to(kind), Area.of(op))
         case SumPool2d() as op:
             source = graph[node.inputs[0]].output
             weight = torch.ones((source.channels, 1, *op.kernel), dtype=torch.int64)

@@ -32,6 +32,7 @@ from shifthw.ir import (
     distances,
     interpret,
     output_shape,
+    windows,
 )
 
 U8, S8 = IntType(8, False), IntType(8, True)
@@ -155,8 +156,9 @@ def test_blocks_of_an_adder_layer_do_not_show(monkeypatch: pytest.MonkeyPatch) -
     op = AdderConv2d(rng.integers(-200, 200, (6, 2, 3, 3)), (2, 1), (1, 2, 0, 1), (1, 2), 2)
     images = random_images(rng, source)
     whole = interpret(graph_of(op, source), images)["out"]
-    for elements in (1, 2 * whole[0, 0, 0].size * op.weight[0].size * 2):
+    for elements in (1, 64 * op.weight[0].size * op.groups * 2):
         monkeypatch.setattr(distances, "ELEMENTS_PER_BLOCK", elements)
+        monkeypatch.setattr(windows, "ELEMENTS_PER_MATRIX", elements)
         assert np.array_equal(interpret(graph_of(op, source), images)["out"], whole)
 
 
