@@ -108,7 +108,8 @@ def quantize_network(network: str, images: np.ndarray, *, weights: Path | None =
         real = _real_images(images, rule)
     else:
         _check_real(images, pixels)
-        real = torch.from_numpy(images.astype(np.float32))
+        with np.errstate(over="ignore"):    # of float64: infinite is what quantize refuses
+            real = torch.from_numpy(images.astype(np.float32))
     as_they_are = images.dtype == np.uint8 and not pixels.normalizes
     options = replace(options, input_scale=pixels.scale if as_they_are else None)
     quantized = quantize(module, real, options)
@@ -147,9 +148,10 @@ def _real_images(images: np.ndarray, rule: Preprocess) -> torch.Tensor:
 def _check_real(images: np.ndarray, pixels: InputOptions) -> None:
     if images.dtype.kind != "f":
         raise BadImages(f"calibration images: must be uint8 pixels or real numbers, not {images.dtype}")
-    if pixels.normalizes:
-        raise UnsupportedModel(f"mean, std: are for uint8 pixels, the calibration images are {images.dtype}, which is "
-                               f"taken as the network gets it; leave them out, or give uint8 images")
+    if pixels != InputOptions():
+        raise UnsupportedModel(f"pixel_scale, mean, std: are for uint8 pixels, the calibration images are "
+                               f"{images.dtype}, which is taken as the network gets it; leave them out, or give uint8 "
+                               f"images")
 
 
 def _check_classes(graph: Graph, classes: tuple[str, ...]) -> None:
