@@ -19,6 +19,8 @@ MARKS = {
 
 PLATFORMS = {"asic_45nm": "45 nm ASIC", "fpga_zc706": "ZC706"}
 """Columns of the energy model."""
+MEMORIES = {"dram": "DRAM", "global_buffer": "on-chip memories", "noc": "NoC", "registers": "accumulators"}
+"""Its levels of memory, as what they are in the engine."""
 RESOURCES = {"lut": "LUTs", "ff": "flip-flops", "bram36": "block RAMs (36 Kbit)", "dsp": "DSP slices"}
 
 
@@ -79,7 +81,8 @@ def report_page(values: dict[str, object]) -> str:
     """report.html: one page that needs nothing else."""
     environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8"))
-    return template.render(r=values, resource_names=RESOURCES, platforms=PLATFORMS) + "\n"
+    return template.render(r=values, resource_names=RESOURCES, platforms=PLATFORMS,
+                           memories=MEMORIES) + "\n"
 
 
 def _short(value: float) -> float | int:

@@ -300,8 +300,8 @@ def test_energy_never_stands_without_the_words(values: dict[str, Any]) -> None:
     assert values["energy"]["mark"] == MODEL == "model, not measurement"
     page = report_page(values)
     headings = [line for line in page.splitlines() if line.startswith(("<h2", "<h3", '  <div class="card"'))]
-    energies = [line for line in headings if "nJ" in line or "nergy" in line or "Operations" in line]
-    assert len(energies) == 8                                       # the section, four sums, three tables
+    energies = [line for line in headings if "nJ" in line or "nergy" in line or "Operations, " in line]
+    assert len(energies) == 8                                       # the section, four sums, three tables of energies
     assert all(f'<span class="mark">{MODEL}</span>' in line for line in energies)
     assert "<td>block.conv1</td>" in page.split("Energy per image")[1]
 
