@@ -1,6 +1,7 @@
 """Convolution and linear layers whose weights are signed powers of two, or sums of a few."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from ..quantize import (
 Pair = int | tuple[int, int]
 
 
-class _StraightThrough(torch.autograd.Function):
+class StraightThrough(torch.autograd.Function):
     """Forward gives `rounded` exactly, backward passes the gradient to `latent` as if they were equal."""
 
     @staticmethod
@@ -60,10 +61,11 @@ class _ShiftLayer(nn.Module):
 
     form Q: parameter `weight`, over weight_scale. form nearest: parameter `weight`, the real weight itself.
     form PS: parameters `shift` and `sign`, with a leading dimension `terms` if there is more than one term.
-    The weights used are weight_scale * sum_n sign[n] * 2**exponent[n].
+    The weights used are weight_scale * sum_n sign[n] * 2**exponent[n], and 0 where `mask`, if there is one, is False.
     """
 
     weight_scale: torch.Tensor
+    mask: torch.Tensor | None
 
     def __init__(self, shape: tuple[int, ...], bias: bool, form: Form, weight_bits: int, terms: int,
                  weight_scale: float | torch.Tensor, bias_format: tuple[int, int] | None) -> None:
@@ -85,6 +87,7 @@ class _ShiftLayer(nn.Module):
         else:
             self.shift, self.sign = nn.Parameter(torch.empty(latent)), nn.Parameter(torch.empty(latent))
         self.bias = nn.Parameter(torch.empty(shape[0])) if bias else None
+        self.register_buffer("mask", None)
         self._fan_in = math.prod(shape[1:])
         self.reset_parameters()
 
@@ -115,8 +118,33 @@ class _ShiftLayer(nn.Module):
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)
 
+    def prune(self, fraction: float) -> None:
+        """Make this fraction of the weights 0, the smallest of those that are used; training leaves them 0."""
+        if not 0.0 <= fraction < 1.0:
+            raise ValueError(f"{type(self).__name__}: fraction must be in 0..1, 1 excluded, not {fraction}")
+        magnitude = self.rounded_weight().detach().abs()
+        mask = torch.ones_like(magnitude, dtype=torch.bool)
+        smallest = magnitude.flatten().argsort(stable=True)[:round(fraction * magnitude.numel())]
+        mask.view(-1)[smallest] = False
+        self.mask = mask
+
+    def freeze(self) -> None:
+        """Leave the weights as they are in training, as ShiftAddNet's fixed shifts are; a bias is trained still."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name == "bias")
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        """A mask that was saved is one that the layer has."""
+        if f"{prefix}mask" in state_dict and self.mask is None:
+            self.mask = torch.empty(state_dict[f"{prefix}mask"].shape, dtype=torch.bool)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def rounded_weight(self) -> torch.Tensor:
-        """The weights as used: powers of two times weight_scale, gradients straight through."""
+        """The weights as used: powers of two times weight_scale, or 0, gradients straight through."""
+        weight = self._unmasked_weight()
+        return weight if self.mask is None else weight * self.mask
+
+    def _unmasked_weight(self) -> torch.Tensor:
         if self.form == "PS":
             shift, sign = (self.shift, self.sign) if self.terms > 1 else (self.shift[None], self.sign[None])
             scale = self.weight_scale.to(shift.dtype)
@@ -124,9 +152,9 @@ class _ShiftLayer(nn.Module):
         scale = self.weight_scale.to(self.weight.dtype)
         if self.form == "Q":
             values = term_values(*q_terms(self.weight, self.weight_bits, self.terms))
-            return _StraightThrough.apply(self.weight, values) * scale
+            return StraightThrough.apply(self.weight, values) * scale
         values = nearest_values(self.weight.detach() / scale, self.weight_bits, self.terms) * scale
-        return _StraightThrough.apply(self.weight, values)
+        return StraightThrough.apply(self.weight, values)
 
     def rounded_bias(self) -> torch.Tensor | None:
         """The bias as used: on DeepShift's fixed-point grid if there is a bias_format."""
@@ -134,14 +162,16 @@ class _ShiftLayer(nn.Module):
             return self.bias
         integer, fraction = self.bias_format
         steps = torch.floor(self.bias.detach() * 2.0**fraction) / 2.0**fraction
-        return _StraightThrough.apply(self.bias, steps.clamp(-(2.0 ** (integer - 1)), 2.0 ** (integer - 1) - 1))
+        return StraightThrough.apply(self.bias, steps.clamp(-(2.0 ** (integer - 1)), 2.0 ** (integer - 1) - 1))
 
     def latent_weight(self) -> torch.Tensor:
-        """The real weights before any rounding, in the shape of the layer's."""
+        """The real weights before any rounding, in the shape of the layer's; 0 where they are masked."""
         if self.form == "PS":
             shift, sign = (self.shift, self.sign) if self.terms > 1 else (self.shift[None], self.sign[None])
-            return (sign.clamp(-1, 1) * torch.exp2(shift)).sum(dim=0) * self.weight_scale.to(shift.dtype)
-        return self.weight * self.weight_scale.to(self.weight.dtype) if self.form == "Q" else self.weight
+            weight = (sign.clamp(-1, 1) * torch.exp2(shift)).sum(dim=0) * self.weight_scale.to(shift.dtype)
+        else:
+            weight = self.weight * self.weight_scale.to(self.weight.dtype) if self.form == "Q" else self.weight
+        return weight if self.mask is None else weight * self.mask
 
     def integer_weight(self, where: str = "weights") -> tuple[ShiftWeight, np.ndarray]:
         """Integer weights [terms, out, in/groups, kh, kw] (kh = kw = 1 for a linear layer) and the value of one unit
@@ -157,6 +187,8 @@ class _ShiftLayer(nn.Module):
         else:
             scale = self.weight_scale.to(self.weight.dtype)
             signs, exponents = nearest_terms(self.weight / scale, self.weight_bits, self.terms)
+        if self.mask is not None:
+            signs, exponents = signs * self.mask, exponents * self.mask
         if signs.ndim == 3:
             signs, exponents = signs[..., None, None], exponents[..., None, None]
         weight, unit = integer_weight(signs, exponents, where)

@@ -138,3 +138,51 @@ def test_the_scale_of_nearest_is_saved_with_the_weights() -> None:
     layer = ShiftLinear(5, 3, form="nearest", weight_bits=4, weight_scale=0.5)
     assert set(layer.state_dict()) == {"weight", "bias", "weight_scale"}
     assert set(ShiftLinear(5, 3).state_dict()) == {"weight", "bias"}
+
+
+# -- pruned and fixed weights ------------------------------------------------------------------
+def make_layer(form: str) -> ShiftConv2d:
+    torch.manual_seed(8)
+    return ShiftConv2d(3, 4, 3, form=form, weight_bits=4, terms=2 if form == "nearest" else 1, bias=False)
+
+
+@pytest.mark.parametrize("form", ["Q", "PS", "nearest"])
+def test_pruned_weights_are_the_smallest_and_stay_zero_in_training(form: str) -> None:
+    layer = make_layer(form)
+    before = layer.rounded_weight().detach()
+    layer.prune(0.75)
+    mask = layer.mask
+    assert mask is not None and int(mask.sum()) == 27
+    assert float(before[~mask].abs().max()) <= float(before[mask].abs().min())
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        layer(torch.randn(2, 3, 6, 6)).square().sum().backward()
+        optimizer.step()
+        weight = layer.rounded_weight().detach()
+        assert not weight[~mask].any()
+    assert not torch.equal(weight, before * mask)
+    integer, unit = layer.integer_weight()
+    assert torch.equal(torch.from_numpy(integer.integer * unit[:, None, None, None]).float(), weight)
+    assert not integer.exponent[integer.sign == 0].any()
+    assert not layer.latent_weight()[~mask].any()
+
+
+def test_a_mask_is_saved_and_loaded_and_no_mask_is_not() -> None:
+    layer, other = make_layer("Q"), make_layer("Q")
+    assert set(layer.state_dict()) == {"weight"}
+    layer.prune(0.5)
+    assert set(layer.state_dict()) == {"weight", "mask"}
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other.rounded_weight(), layer.rounded_weight())
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other.mask, layer.mask)
+    with pytest.raises(ValueError, match=r"fraction must be in 0\.\.1, 1 excluded, not 1\.0"):
+        layer.prune(1.0)
+
+
+def test_fixed_weights_are_not_trained_and_a_bias_is() -> None:
+    layer = ShiftLinear(5, 3, form="PS")
+    layer.freeze()
+    layer(torch.randn(2, 5)).sum().backward()
+    assert layer.shift.grad is None and layer.sign.grad is None and layer.bias.grad is not None
