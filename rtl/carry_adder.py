@@ -87,14 +87,37 @@ def _carry_chain(m: Module, select: Sequence[Value], data: Sequence[Value], fami
     result: list[Value] = []
     carry: Value = Const(0, 1)
     for start in range(0, len(select), size):
+        o, co = _carry(m, select[start:start + size], data[start:start + size], carry, family, f"{name}_", start)
         used = min(size, len(select) - start)
-        padding = Const(0, size - used)
-        o, co = (Signal(size, name=f"{name}_{x}{start}") for x in ("o", "co"))
-        first = {"i_CYINIT": Const(0, 1)} if family == "xc7" else {"i_CI_TOP": Const(0, 1),
-                                                                  "p_CARRY_TYPE": "SINGLE_CY8"}
-        m.submodules[f"{name}_carry{start}"] = Instance(
-            f"CARRY{size}", **first, i_CI=carry, i_S=Cat(*select[start:start + used], padding),
-            i_DI=Cat(*data[start:start + used], padding), o_O=o, o_CO=co)
         result += list(o[:used])
         carry = co[used - 1]
     return Cat(*result, carry)
+
+
+def _carry(m: Module, select: Sequence[Value], data: Sequence[Value], carry: Value, family: str, name: str,
+           number: int, *, halves: bool = False) -> tuple[Value, Value]:
+    """One carry primitive: its outputs O and CO. With `halves` that of UltraScale+ is two chains of four places."""
+    size = CARRY_BITS[family]
+    o, co = (Signal(size, name=f"{name}{x}{number}") for x in ("o", "co"))
+    first = {"i_CYINIT": Const(0, 1)} if family == "xc7" else {
+        "i_CI_TOP": Const(0, 1), "p_CARRY_TYPE": "DUAL_CY4" if halves else "SINGLE_CY8"}
+    padding = Const(0, size - len(select))
+    m.submodules[f"{name}carry{number}"] = Instance(
+        f"CARRY{size}", **first, i_CI=carry, i_S=Cat(*select, padding), i_DI=Cat(*data, padding), o_O=o, o_CO=co)
+    return o, co
+
+
+def carry_outs(m: Module, chains: Sequence[tuple[Sequence[Value], Sequence[Value]]], family: str,
+               name: str) -> list[Value]:
+    """The carry outs of separate chains (select, data) of equal length: two to a primitive that has room for them."""
+    length, half = len(chains[0][0]), CARRY_BITS["xc7"]
+    if family == "xc7" or length > half:
+        return [_carry_chain(m, select, data, family, f"{name}{i}")[-1] for i, (select, data) in enumerate(chains)]
+    outs: list[Value] = []
+    padding = [Const(0, 1)] * (half - length)
+    for n in range(0, len(chains), 2):
+        pair = chains[n:n + 2]
+        select, data = ([bit for chain in pair for bit in [*chain[side], *padding]] for side in (0, 1))
+        _, co = _carry(m, select, data, Const(0, 1), family, f"{name}_", n, halves=True)
+        outs += [co[half * i + length - 1] for i in range(len(pair))]
+    return outs

@@ -106,8 +106,8 @@ class Core(wiring.Component):
         m.d.comb += self.sequencer.word.eq(instruction)
 
         u = self._operands(m)
-        acc, scale = self._array(m, u)
-        self._writes(m, u, self._requantize(m, u, acc, scale))
+        array, scale = self._array(m, u)
+        self._writes(m, u, self._requantize(m, u, array, scale))
         return m
 
     # -- helpers -------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class Core(wiring.Component):
         return Cat(lane.o for lane in lanes)
 
     def _array(self, m, u):
-        """Accumulators, valid in cycle accumulate_latency, and the scale word for them."""
+        """The array, its accumulators valid in cycle accumulate_latency, and the scale word for them."""
         c, step = self.config, self.step
         m.submodules.array = array = ComputeArray(config=c, library=self.library)
         dot_done = c.read_latency + c.dot_latency
@@ -184,8 +184,10 @@ class Core(wiring.Component):
             array.u.eq(u), array.start.eq(start),
             array.enable.eq(control[0]), array.first.eq(control[1]), array.reduce.eq(control[2]),
         ]
+        if c.adder:
+            m.d.comb += array.adder.eq(self._delay(m, "adder", step.adder, c.read_latency - 1))
         scale = self._memory(m, "scale", Section.SCALE, c.scale_word_bits, c.scale_words, 2, scale_address)
-        return array.acc, scale
+        return array, scale
 
     def _operand(self, u, i, p, b):
         """The operand of channel lane i, pixel lane p, image b."""
@@ -204,7 +206,7 @@ class Core(wiring.Component):
                         m.d.sync += chosen.eq(choice)
         return chosen
 
-    def _requantize(self, m, u, acc, scale):
+    def _requantize(self, m, u, array, scale):
         """Activations [image][pixel lane][output lane], valid in cycle conv_result_latency."""
         c, step = self.config, self.step
         word = InstructionLayout(c).fields
@@ -216,7 +218,7 @@ class Core(wiring.Component):
                                         for o in range(c.pe)], lambda: Requantize(
             activation_bits=c.activation_bits, accumulator_bits=c.accumulator_bits,
             multiplier_bits=c.multiplier_bits, bias_bits=c.bias_bits, shifts=c.shifts, residual=c.residual,
-            residual_shift=c.residual_shift, ties_to_even=c.ties_to_even))
+            residual_shift=c.residual_shift, ties_to_even=c.ties_to_even, operand_sum=c.adder))
         # The instruction may change one cycle after its last step: what it says travels with the tile.
         clamp_stage = c.accumulate_latency + c.requantize_latency - 1
         multiplier = self._delay(m, "residual_multiplier", field("residual_multiplier"), c.accumulate_latency)
@@ -233,11 +235,13 @@ class Core(wiring.Component):
         for (b, p, o), unit in zip(places, units, strict=True):
             lane = scale.word_select(o, c.multiplier_bits + c.bias_bits)
             m.d.comb += [
-                unit.acc.eq(acc.word_select((o * c.images + b) * c.pixels + p, c.accumulator_bits)),
+                unit.acc.eq(array.acc.word_select((o * c.images + b) * c.pixels + p, c.accumulator_bits)),
                 unit.b.eq(lane[c.multiplier_bits:]),
                 unit.shift_select.eq(shift_select),
                 unit.lo.eq(bounds[:bound_bits]), unit.hi.eq(bounds[bound_bits:]),
             ]
+            if c.adder:
+                m.d.comb += unit.less.eq(array.osum.word_select(b * c.pixels + p, c.accumulator_bits))
             if c.ties_to_even:
                 m.d.comb += unit.even.eq(even)
             if c.multiplier_bits:

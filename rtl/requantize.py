@@ -12,7 +12,8 @@ from .module_library import SharedComponent
 class Requantize(SharedComponent):
     """Scales, adds, shifts and saturates.
 
-    t = acc*m + (r << residual_shift)*mr + b
+    t = a*m + (r << residual_shift)*mr + b
+    a = acc - less, modulo 2**accumulator_bits as a signed number, with operand_sum; else acc
     y = clamp(t >> shifts[shift_select], lo, hi) mod 2**activation_bits
 
     The shift floors. With `even`, bit 0 of the shifted sum is cleared where the bits that a shift by 1 or more drops
@@ -20,11 +21,12 @@ class Requantize(SharedComponent):
     overflow. m and mr are 1 without a multiplier, r is 0 without a residual. lo <= hi.
 
     Free running, an accumulator per cycle. Registers: operand, product (with a multiplier), sum, shift, clamp.
-    Latency 5 cycles with a multiplier, else 4. acc, m, b, r, mr belong to the same cycle; shift_select and even are
-    taken `shift_stage` cycles and lo, hi are taken `clamp_stage` cycles after them.
+    Latency 5 cycles with a multiplier, else 4. acc, less, m, b, r, mr belong to the same cycle; shift_select and
+    even are taken `shift_stage` cycles and lo, hi are taken `clamp_stage` cycles after them.
 
     The residual's product is formed a stage early and added to b, so that each product and its addition fit
-    one DSP slice (25x18 bits on 7 series, 27x18 on UltraScale+) and the two slices cascade.
+    one DSP slice (25x18 bits on 7 series, 27x18 on UltraScale+) and the two slices cascade. acc - less is the
+    operand register, where a slice has a pre-adder.
 
     Parameters
     ----------
@@ -44,10 +46,13 @@ class Requantize(SharedComponent):
         0 or more.
     ties_to_even : bool
         Whether there is even.
+    operand_sum : bool
+        Whether there is less.
 
     Members
     -------
     acc : In(signed(accumulator_bits))
+    less : In(signed(accumulator_bits)), if operand_sum
     m : In(signed(multiplier_bits)), if multiplier_bits
     b : In(signed(bias_bits))
     r : In(activation_bits), if residual
@@ -61,7 +66,7 @@ class Requantize(SharedComponent):
 
     def __init__(self, *, activation_bits: int, accumulator_bits: int, multiplier_bits: int, bias_bits: int,
                  shifts: tuple[int, ...], residual: bool, residual_shift: int = 0,
-                 ties_to_even: bool = False) -> None:
+                 ties_to_even: bool = False, operand_sum: bool = False) -> None:
         self.activation_bits = activation_bits
         self.accumulator_bits = accumulator_bits
         self.multiplier_bits = multiplier_bits
@@ -70,9 +75,11 @@ class Requantize(SharedComponent):
         self.residual = residual
         self.residual_shift = residual_shift
         self.ties_to_even = ties_to_even
+        self.operand_sum = operand_sum
         self.shift_select_bits = bits_for(len(shifts))
         super().__init__({
             "acc": In(signed(accumulator_bits)),
+            **({"less": In(signed(accumulator_bits))} if operand_sum else {}),
             **({"m": In(signed(multiplier_bits))} if multiplier_bits else {}),
             "b": In(signed(bias_bits)),
             **({"r": In(activation_bits)} if residual else {}),
@@ -88,8 +95,9 @@ class Requantize(SharedComponent):
     def module_name(self) -> str:
         residual = f"_r{self.residual_shift}" if self.residual else ""
         shifts = "_".join(map(str, self.shifts))
+        options = ("_e" if self.ties_to_even else "") + ("_o" if self.operand_sum else "")
         return (f"requantize_a{self.activation_bits}_c{self.accumulator_bits}_m{self.multiplier_bits}"
-                f"_b{self.bias_bits}{residual}_s{shifts}{'_e' if self.ties_to_even else ''}")
+                f"_b{self.bias_bits}{residual}_s{shifts}{options}")
 
     @property
     def latency(self) -> int:
@@ -119,11 +127,13 @@ class Requantize(SharedComponent):
         return max((-lowest - 1).bit_length(), highest.bit_length()) + 1
 
     def model(self, acc: np.ndarray, m: np.ndarray | int, b: np.ndarray | int, *, shift: int, lo: int, hi: int,
-              r: np.ndarray | int = 0, mr: int = 1, even: bool = False) -> np.ndarray:
+              r: np.ndarray | int = 0, mr: int = 1, even: bool = False, less: np.ndarray | int = 0) -> np.ndarray:
         """Codes 0..2**activation_bits-1 of signed accumulators; integers that broadcast, `shift` in bits."""
         # Python's integers where 64 bits would not do.
         wide = np.int64 if self.sum_bits <= 64 else object
-        total = np.asarray(acc, wide) * np.asarray(m, wide) + np.asarray(b, wide)
+        half = 1 << (self.accumulator_bits - 1)
+        operand = (np.asarray(acc, wide) - np.asarray(less, wide) + half) % (2 * half) - half
+        total = operand * np.asarray(m, wide) + np.asarray(b, wide)
         total = total + (np.asarray(r, wide) << self.residual_shift) * mr
         shifted = total >> shift
         if even and shift:
@@ -139,11 +149,11 @@ class Requantize(SharedComponent):
         return m
 
     def _sum(self, m):
-        """acc*m + (r << residual_shift)*mr + b."""
+        """a*m + (r << residual_shift)*mr + b."""
         acc = Signal.like(self.acc, reset_less=True)
         addend = Signal(signed(self.sum_bits), reset_less=True)
         total = Signal(signed(self.sum_bits), reset_less=True)
-        m.d.sync += acc.eq(self.acc)
+        m.d.sync += acc.eq(self.acc - self.less if self.operand_sum else self.acc)
         if not self.multiplier_bits:
             r = self.r.shift_left(self.residual_shift) if self.residual else 0
             m.d.sync += [addend.eq(self.b + r), total.eq(acc + addend)]

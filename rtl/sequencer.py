@@ -41,6 +41,7 @@ def step_layout(config: ArrayConfig) -> data.StructLayout:
         "direct": 1,         # read `row` as it is: no offset, rotation or mask
         "flip": 1,           # the tensor is signed: invert the operands' top bit
         "mask_high": 1,
+        **({"adder": 1} if config.adder else {}),  # the codes are operands, the operands are summed up
         "entry": bits_for(config.step_words),
         "row": config.row_bits,
         "weight": bits_for(config.weight_words),
@@ -136,7 +137,8 @@ class Sequencer(wiring.Component):
                     {"array": int(not pool), "pool": int(pool), "first": int(k == 0), "flip": fields["in_signed"],
                      "row": in_row + tile + g * fields["in_group_stride"] & row_mask,
                      "entry": fields["step_base"] + tap,
-                     "weight": weight + k * (1 - fields["weight_hold"]) & weight_mask}
+                     "weight": weight + k * (1 - fields["weight_hold"]) & weight_mask,
+                     **({"adder": fields["adder"]} if self.config.adder else {})}
                     for k, (tap, g, _) in enumerate(np.ndindex(
                         fields["taps_last"] + 1, fields["in_groups_last"] + 1, fields["terms_last"] + 1))]
                 steps += [{"array": 1, "reduce": 1, "weight": weight + 1 & weight_mask}
@@ -260,6 +262,8 @@ class Sequencer(wiring.Component):
             self.next_step.first.eq(self.first), self.next_step.flip.eq(field("in_signed")),
             self.next_step.row.eq(self.row_now),
         ]
+        if self.config.adder:
+            m.d.comb += self.next_step.adder.eq(field("adder"))
         m.d.sync += [self.first.eq(0), self.term.eq(self.term - 1)]
         with m.If(~field("weight_hold")):
             m.d.sync += self.weight_now.eq(self.weight_now + 1)

@@ -8,8 +8,9 @@ from amaranth.lib.wiring import In, Out
 from shifthw.arch import bits_for
 
 
-def lane_product(u: np.ndarray, e: np.ndarray, sign: np.ndarray, zero: np.ndarray, output_bits: int) -> np.ndarray:
-    """ShiftLane's equation on integer arrays (int64) of equal shape."""
+def lane_product(u: np.ndarray, e: np.ndarray | int, sign: np.ndarray | int, zero: np.ndarray | int,
+                 output_bits: int) -> np.ndarray:
+    """ShiftLane's equation on integer arrays (int64) of equal shape, or integers."""
     shifted = u << e
     return np.where(zero, 0, np.where(sign, (1 << output_bits) - 1 - shifted, shifted))
 

@@ -27,5 +27,5 @@ def primitive_files(config: ArrayConfig, family: str) -> dict[str, str]:
     if not has_primitives(family, config.activation_bits, config.exponent_levels):
         return {}
     dot = PrimitiveDot(activation_bits=config.activation_bits, exponent_levels=config.exponent_levels,
-                       zero_weights=config.zero_weights, simd=config.simd, family=family)
+                       zero_weights=config.zero_weights, simd=config.simd, adder=config.adder, family=family)
     return {f"{dot.module_name}.v": emit_module(dot, dot.module_name)}
