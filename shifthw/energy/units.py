@@ -1,8 +1,8 @@
 """Unit energies, in pJ, as published: not measured here, and not on this engine.
 
 Operations: Table 1 of ShiftAddNet (You et al., NeurIPS 2020, arXiv:2010.12785), a 45 nm ASIC and the ZC706 board. The
-table has no 16-bit formats: what is wider than 8 bits counts as FIX32, the next wider, and so does what is wider than
-32 bits.
+table has no 16-bit formats, and none are guessed: what is wider than 8 bits counts as FIX32, the next wider, and so
+does what is wider than 32 bits. At 9 to 16 bits that makes multiplications dearer than they are, and ratios too large.
 
 Memory: the four levels of ShiftAddNAS (You et al., ICML 2022; GATECH-EIC/ShiftAddNAS, get_unit_energy in
 CV/retraining_hybrid/hw_utils.py), per 16-bit word, proportional to the bits that are moved. They are of an ASIC;
