@@ -12,8 +12,9 @@ from .exported import Step, Stored
 from .plain_layers import Layer
 
 SUPPORTED = ("Conv2d, Linear, BatchNorm1d, BatchNorm2d, ReLU, ReLU6, Hardtanh, clamp, + and - of two tensors, "
-             "constants added or multiplied per channel, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, mean over pixels, "
-             "flatten, zero padding, Dropout, every n-th pixel, a softmax at the end")
+             "constants added or multiplied per channel, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, "
+             "AdaptiveMaxPool2d, mean over pixels, flatten, zero padding, Dropout, every n-th pixel, a softmax at "
+             "the end")
 
 
 def layers_of(step: Step) -> list[Layer]:
@@ -173,14 +174,15 @@ def _per_channel(step: Step, constant: Any) -> torch.Tensor:
 # -- pools -------------------------------------------------------------------------------------
 
 def _max_pool(step: Step) -> list[Layer]:
-    if step.options.get("ceil_mode") or _pair(step.options.get("dilation", 1)) != (1, 1):
+    window = _window(step)
+    if _overhangs(step, window) or _pair(step.options.get("dilation", 1)) != (1, 1):
         refuse(step, "must have ceil_mode=False and dilation=1")
-    return _one(step, "max_pool", **_window(step))
+    return _one(step, "max_pool", **window)
 
 
 def _average_pool(step: Step) -> list[Layer]:
     window = _window(step)
-    if step.options.get("ceil_mode") or (window["padding"] != (0, 0) and not step.options["count_include_pad"]):
+    if _overhangs(step, window) or (window["padding"] != (0, 0) and not step.options["count_include_pad"]):
         refuse(step, "must have ceil_mode=False and, with padding, count_include_pad=True")
     return _one(step, "average_pool", **window, divisor=step.options.get("divisor_override"))
 
@@ -191,16 +193,25 @@ def _window(step: Step) -> dict[str, tuple[int, int]]:
             "padding": _pair(step.options["padding"])}
 
 
+def _overhangs(step: Step, window: dict[str, tuple[int, int]]) -> bool:
+    """Whether ceil_mode adds windows that reach beyond the map and its padding."""
+    inside = tuple((size + 2 * padding - kernel) // stride + 1 for size, padding, kernel, stride in zip(
+        step.input_shapes[0][-2:], window["padding"], window["kernel"], window["stride"], strict=True))
+    return bool(step.options.get("ceil_mode")) and step.shape[-2:] != inside
+
+
 def _adaptive_pool(step: Step) -> list[Layer]:
+    is_max = "max" in step.kind
     before, after = step.input_shapes[0][2:], step.shape[2:]
     if before == after:
         return []
-    if after == (1, 1):
+    if after == (1, 1) and not is_max:
         return _one(step, "global_pool")
     if any(size % count for size, count in zip(before, after, strict=True)):
         refuse(step, f"makes {_shown(after)} pixels of {_shown(before)}; the first must divide the second")
     kernel = tuple(size // count for size, count in zip(before, after, strict=True))
-    return _one(step, "average_pool", kernel=kernel, stride=kernel, padding=(0, 0), divisor=None)
+    window = dict(kernel=kernel, stride=kernel, padding=(0, 0))
+    return _one(step, "max_pool", **window) if is_max else _one(step, "average_pool", **window, divisor=None)
 
 
 def _mean(step: Step) -> list[Layer]:
@@ -220,9 +231,27 @@ def _reshape(step: Step) -> list[Layer]:
     if before == after:
         return []
     features = math.prod(before[1:])
+    if len(before) == 4 and after == (*before[:2], before[2] * before[3]) and features > before[1]:
+        return _one(step, "pixels")
     if math.prod(after) != math.prod(before) or after[:2] != (before[0], features):
         refuse(step, f"makes {_shown(after)} of {_shown(before)}; only flattening to [N, features] is supported")
     return _one(step, "flatten")
+
+
+def _permute(step: Step) -> list[Layer]:
+    """A change of shape alone, if the dimensions that pass each other have one entry."""
+    before = step.input_shapes[0]
+    order = list(range(len(before)))
+    if step.kind == "permute":
+        order = [axis % len(before) for axis in step.options["dims"]]
+    else:
+        one, other = (step.options[name] for name in ("dim0", "dim1"))
+        order[one], order[other] = order[other], order[one]
+    moved = [axis for axis in order if before[axis] > 1]
+    if moved != sorted(moved):
+        refuse(step, f"makes {_shown(step.shape)} of {_shown(before)} in another order; the engine keeps [N, C, H, W]; "
+                     f"leave it out, or do it to the images beforehand")
+    return _reshape(step)
 
 
 def _pad(step: Step) -> list[Layer]:
@@ -270,7 +299,8 @@ def _dropout(step: Step) -> list[Layer]:
 
 
 def _cast(step: Step) -> list[Layer]:
-    kind = step.options.get("dtype")
+    other = step.options.get("other")
+    kind = other.value.dtype if isinstance(other, Stored) else step.options.get("dtype")
     if kind not in (None, torch.float32, torch.float64):
         refuse(step, f"casts to {kind}, must be to float32; quantize decides how values are rounded")
     return []
@@ -298,10 +328,12 @@ HANDLERS: dict[str, Callable[[Step], list[Layer]]] = {
     "_native_batch_norm_legit": _without_statistics,
     **dict.fromkeys(("relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max"), _clamp),
     **dict.fromkeys(("add", "sub", "rsub"), _sum), **dict.fromkeys(("mul", "div", "neg"), _product),
-    "max_pool2d": _max_pool, "avg_pool2d": _average_pool, "adaptive_avg_pool2d": _adaptive_pool, "mean": _mean,
+    **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices"), _max_pool), "avg_pool2d": _average_pool,
+    **dict.fromkeys(("adaptive_avg_pool2d", "adaptive_max_pool2d"), _adaptive_pool), "mean": _mean,
     **dict.fromkeys(("flatten", "view", "reshape", "_unsafe_view", "squeeze", "unsqueeze", "select"), _reshape),
+    **dict.fromkeys(("permute", "transpose"), _permute),
     **dict.fromkeys(("pad", "constant_pad_nd"), _pad), "slice": _slice,
     **dict.fromkeys(("clone", "contiguous", "detach", "alias", "lift_fresh_copy"), _same),
     **dict.fromkeys(("dropout", "feature_dropout", "native_dropout"), _dropout),
-    **dict.fromkeys(("_to_copy", "to"), _cast), "getitem": _item,
+    **dict.fromkeys(("_to_copy", "to", "type_as"), _cast), "getitem": _item,
 }

@@ -65,6 +65,9 @@ def user_line(trace: str) -> str:
 
 def _refuse_unready(model: nn.Module) -> None:
     for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod"):
+            raise UnsupportedModel(f"{path or type(module).__name__}: is compiled; give the network as it was before "
+                                   f"torch.compile or torch.jit")
         if isinstance(module, OWN) and not isinstance(module, PadShortcut):
             raise UnsupportedModel(f"{path or 'forward'} ({type(module).__name__}): is a layer of shifthw.nn already; "
                                    f"give the plain float network, or write this one with shifthw.save")

@@ -14,7 +14,7 @@ class Layer:
 
     name     of its result
     kind     conv, linear, batch_norm, affine, clamp, add, max_pool, average_pool, global_pool, flatten or subsample;
-             until the network is arranged also pad and mean
+             until the network is arranged also pad, mean and pixels (a map whose rows are joined to one)
     step     of the exported program that it comes from
     inputs   names of the results that it reads
     shape    of its result, with the batch

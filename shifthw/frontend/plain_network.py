@@ -71,7 +71,7 @@ def _join(source: Layer, layer: Layer) -> Layer | None:
             first, second = source.options["stride"], options["stride"]
             options = {"stride": (first[0] * second[0], first[1] * second[1]),
                        "channels": _added(options["channels"], source.options["channels"])}
-        case ("mean", "mean" | "global_pool") | ("flatten", "flatten"):
+        case ("mean", "mean" | "global_pool") | ("flatten", "flatten") | ("pixels", "global_pool" | "flatten"):
             pass
         case _:
             return None

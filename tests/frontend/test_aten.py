@@ -87,7 +87,8 @@ def test_differences_and_multiples_of_sums() -> None:
     step("add", other=0, alpha=1), step("mul", other=1.0), step("dropout", p=0.5, train=False), step("clone"),
     step("_to_copy", dtype=torch.float32), step("view", size=[2, 4, 8, 8]), step("getitem", **{"1": 0}),
     step("slice", dim=0, start=0, end=2, step=1), step("pad", pad=[0, 0], mode="constant", value=None),
-    step("adaptive_avg_pool2d", output_size=[8, 8])], ids=lambda found: found.kind)
+    step("adaptive_avg_pool2d", output_size=[8, 8]), step("type_as", other=stored(1)),
+    step("permute", dims=[0, 1, 2, 3]), step("transpose", dim0=-1, dim1=3)], ids=lambda found: found.kind)
 def test_what_changes_nothing_is_no_layer(found: Step) -> None:
     assert layers_of(found) == []
 
@@ -105,6 +106,28 @@ def test_adaptive_pools_of_whole_windows(after: tuple[int, int], kind: str) -> N
     found = layer(step("adaptive_avg_pool2d", (2, 4, *after), output_size=list(after)))
     assert found.kind == kind
     assert found.options.get("kernel") == ((2, 4) if kind == "average_pool" else None)
+
+
+@pytest.mark.parametrize(("after", "kernel"), [((1, 1), (8, 8)), ((4, 2), (2, 4))])
+def test_adaptive_maxima_of_whole_windows(after: tuple[int, int], kernel: tuple[int, int]) -> None:
+    found = layer(step("adaptive_max_pool2d", (2, 4, *after), output_size=list(after)))
+    assert (found.kind, found.options) == ("max_pool", dict(kernel=kernel, stride=kernel, padding=(0, 0)))
+
+
+@pytest.mark.parametrize("kind", ["max_pool2d", "avg_pool2d", "max_pool2d_with_indices"])
+def test_windows_beyond_the_map_are_refused_only_where_there_are_some(kind: str) -> None:
+    def pool(size: int, kernel: int) -> Step:
+        return step(kind, (2, 4, size, 4), kernel_size=[kernel, 2], stride=[2, 2], padding=[0, 0], ceil_mode=True)
+    assert layer(pool(4, 2)).options["kernel"] == (2, 2)
+    with pytest.raises(UnsupportedModel, match="must have ceil_mode=False"):
+        layers_of(pool(4, 3))
+
+
+def test_joined_rows_and_dimensions_of_one_entry() -> None:
+    assert layer(step("view", (2, 4, 64))).kind == "pixels"
+    assert layer(step("flatten", (2, 4), (2, 4, 1))).kind == "flatten"
+    assert layer(step("permute", (2, 4, 1), (2, 1, 4), dims=[0, 2, 1])).kind == "flatten"
+    assert layers_of(step("transpose", (2, 4, 1, 1), (2, 4, 1, 1), dim0=2, dim1=-1)) == []
 
 
 @pytest.mark.parametrize(("before", "axes", "kind"), [
@@ -142,6 +165,9 @@ REFUSED: dict[str, tuple[Step, str]] = {
     "mean of all": (step("mean", (), dim=None), "is over dimensions None"),
     "reshape": (step("view", (4, 128)), "makes 4x128 of 2x4x8x8; only flattening"),
     "one of a map": (step("select", (2, 4, 8), dim=2, index=0), "makes 2x4x8 of 2x4x8x8; only flattening"),
+    "order": (step("permute", (2, 8, 8, 4), dims=[0, 2, 3, 1]), "makes 2x8x8x4 of 2x4x8x8 in another order; the"),
+    "turned": (step("transpose", MAP, dim0=2, dim1=-1), r"in another order; .* keeps \[N, C, H, W\]; leave it out"),
+    "moved": (step("permute", (2, 1, 4, 1), (2, 4, 1, 1), dims=[0, 2, 1, 3]), "makes 2x1x4x1 of 2x4x1x1; only flat"),
     "mode": (step("pad", pad=[1, 1, 1, 1], mode="reflect", value=None), "must add zeros .* in mode 'reflect'"),
     "value": (step("pad", pad=[1, 1, 1, 1], mode="constant", value=0.5), "must add zeros .* in mode 'constant' of 0"),
     "crop": (step("constant_pad_nd", pad=[-1, -1], value=0), r"must add zeros .* not \[-1, -1\]"),
@@ -149,6 +175,7 @@ REFUSED: dict[str, tuple[Step, str]] = {
     "channels": (step("slice", (2, 2, 8, 8), dim=1, start=0, end=2, step=1), "cuts a part out"),
     "end": (step("slice", (2, 4, 8, 7), dim=3, start=0, end=7, step=1), "cuts a part out"),
     "dropout": (step("native_dropout", p=0.5, train=True), "drops values in evaluation mode too; pass training="),
+    "cast as": (step("type_as", other=Stored("", torch.zeros(1, dtype=torch.half))), "casts to torch.float16, must be"),
     "cast": (step("_to_copy", dtype=torch.int8), "casts to torch.int8, must be to float32"),
     "second": (step("getitem", **{"1": 1}), "takes one of several tensors apart from the first"),
     "unknown": (step("sigmoid"), r"is not supported; supported are Conv2d, .*, a softmax at the end"),

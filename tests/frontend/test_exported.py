@@ -140,6 +140,8 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "lazy": (lambda: nn.Sequential(nn.LazyConv2d(4, 3)), "0.weight: holds no values yet; run the network once"),
     "meta": (lambda: nn.Sequential(conv()).to("meta"), "0.weight: holds no values yet"),
     "quantized": (lambda: nn.Sequential(conv(), QuantAct(8)), r"1 \(QuantAct\): is a layer of shifthw.nn already"),
+    "compiled": (lambda: nn.Sequential(torch.compile(conv())), "0: is compiled; give the network as it was"),
+    "scripted": (lambda: torch.jit.script(conv()), "RecursiveScriptModule: is compiled; give the network as it was"),
     "hook": (lambda: nn.Sequential(nn.utils.weight_norm(conv())), r"0 \(Conv2d\): has a forward hook"),
     "constant": (lambda: Net(lambda m, x: (m.a(x), 3), a=conv()), "output: must be a tensor, or a tuple of tensors"),
     "no images": (lambda: Net(lambda m, x: m.a.weight * 2, a=conv()), "output: must be a tensor, or a tuple"),

@@ -99,6 +99,8 @@ def test_means_over_rows_then_columns_are_one() -> None:
         ["conv", "clamp", "global_pool", "linear"]
     assert kinds(network(Net(lambda m, x: m.a(x).mean(2, keepdim=True).mean(3, keepdim=True), a=conv()))) == \
         ["conv", "global_pool"]
+    assert kinds(network(Net(lambda m, x: m.fc(features(m, x).flatten(2).mean(2)), a=conv(), fc=nn.Linear(4, 2)))) == \
+        ["conv", "clamp", "global_pool", "linear"]
 
 
 def test_what_no_output_needs_is_not_looked_at() -> None:
@@ -121,6 +123,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
                         r"1 \(pad\): adds zeros around a map; they can only be added right before a convolution"),
     "pad at the end": (lambda: nn.Sequential(conv(), nn.ZeroPad2d(1)), r"1 \(pad\): adds zeros"),
     "one mean": (lambda: Net(lambda m, x: m.a(x).mean(3), a=conv()), "is over rows or columns only, and gives 2x4x8"),
+    "joined rows": (lambda: Net(lambda m, x: m.a(x).flatten(2), a=conv()), r"forward \(view\) .* shape 2x4x64; must"),
     "rows": (lambda: Net(lambda m, x: m.b(m.a(x)[:, :, ::2]), a=conv(), b=conv(4)), "every n-th row or column only"),
     "flat sum": (lambda: Net(lambda m, x: m.a(x).flatten(1) + m.b(x).flatten(1), a=conv(), b=conv()),
                  r"forward \(add\) at plain_models.py:\d+: works on a flattened map; only a linear layer or"),
