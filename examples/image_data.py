@@ -117,8 +117,11 @@ class _Array:
         return np.frombuffer(content, np.uint8).reshape(shape, order="F" if columns_first else "C")
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Rebuilds numbers, strings, containers and arrays; any other name in a pickle is refused."""
+class _ArraysOnly(pickle._Unpickler):
+    """Rebuilds numbers, strings, containers and arrays; any other name in a pickle is refused.
+
+    Written in Python: the one in C takes as much memory as a pickle of a few bytes asks for.
+    """
 
     ALLOWED = {("numpy.core.multiarray", "_reconstruct"): _Array, ("numpy._core.multiarray", "_reconstruct"): _Array,
                ("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Kind}

@@ -24,6 +24,7 @@ from ..ir.graph import Graph
 from ..ir.serialize import from_document, to_document
 from ..ir.verify import verify
 from . import reference_document
+from .archive import is_packed
 from .convert import convert_model
 from .preprocess import check_metadata
 from .reference import Model
@@ -109,6 +110,7 @@ def load_model(path: str | Path) -> Model:
 
 def _load(path: Path) -> Model:
     content = _read(path)
+    content = dict(dict.items(content)) if isinstance(content, dict) else content   # its methods may be the file's
     if not isinstance(content, dict) or not _is(content.get("format"), FORMAT):
         raise BadModelFile(f"{path}: is not a shifthw model; write one with shifthw.save(model, path, example_input)")
     version = content.get("version")
@@ -137,6 +139,8 @@ def _read(path: Path) -> Any:
     except OSError as error:
         raise BadModelFile(f"{path}: cannot be read ({error.strerror or _line(error)})") from error
     try:
+        if is_packed(content):
+            raise ValueError("a compressed archive, which torch.save does not write")
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for damaged and for refused files
         raise BadModelFile(f"{path}: is truncated or damaged, or is a pickle that could run code and was not loaded; "

@@ -21,6 +21,7 @@ from safetensors.torch import load as load_safetensors
 from torch import nn
 
 from ..errors import BadModelFile
+from ..frontend.archive import is_packed
 
 PLACES = ("state_dict", "model", "model_state_dict", "net")
 """Where training scripts keep the state dict, in the order in which it is looked for."""
@@ -28,8 +29,10 @@ DATA_PARALLEL = "module."
 """What DataParallel puts before every key."""
 SCRIPT_MARK = b"constants.pkl"
 """Name of a file in TorchScript archives alone, by which torch.load would know one and run it."""
-SHOWN = 60
+SHOWN = 100
 """Characters of a name from a file that a message shows."""
+MOST_SHARED = 64
+"""Numbers of all tensors together per byte of the file: tensors may share what is stored, within reason."""
 
 
 def read_state_dict(path: str | Path, *, trust_pickle: bool = False) -> dict[str, torch.Tensor]:
@@ -47,7 +50,12 @@ def read_state_dict(path: str | Path, *, trust_pickle: bool = False) -> dict[str
     state = _state_dict(path, found)
     if all(key.startswith(DATA_PARALLEL) for key in state):
         state = {key.removeprefix(DATA_PARALLEL): tensor for key, tensor in state.items()}
-    return {key: _plain(path, key, tensor) for key, tensor in state.items()}
+    state = {key: _plain(path, key, tensor) for key, tensor in state.items()}
+    numbers = sum(tensor.numel() for tensor in state.values())
+    if numbers > MOST_SHARED * len(content):
+        raise BadModelFile(f"{path}: its tensors pose as {numbers} numbers, of which the file holds far fewer; must be "
+                           f"ordinary ones")
+    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
 
 
 def _content(path: Path) -> bytes:
@@ -67,6 +75,9 @@ def _safetensors(path: Path, content: bytes) -> dict[str, torch.Tensor]:
 
 
 def _pickled(path: Path, content: bytes, trust_pickle: bool) -> Any:
+    if is_packed(content):
+        raise BadModelFile(f"{path}: is a damaged archive, or a compressed one, which torch.save does not write; copy "
+                           f"the file again")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks on kinds of tensors that are refused below
         try:
@@ -79,7 +90,7 @@ def _load_trusted(path: Path, content: bytes) -> Any:
     """Everything in the file, by running what it names."""
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
-    except Exception as error:  # anything that the file's code raises
+    except (Exception, SystemExit) as error:  # anything that the file's code raises
         raise BadModelFile(f"{path}: cannot be loaded as a pickle ({_line(error)}); the code that it was saved with "
                            f"must be importable, or save its state dict: torch.save(model.state_dict(), path)"
                            ) from error
@@ -136,8 +147,11 @@ def _harmless() -> dict[tuple[str, str], Any]:
 HARMLESS = _harmless()
 
 
-class _InertUnpickler(pickle.Unpickler):
-    """Finds HARMLESS names, and a stand-in for every other: no foreign code is even imported."""
+class _InertUnpickler(pickle._Unpickler):
+    """Finds HARMLESS names, and a stand-in for every other: no foreign code is even imported.
+
+    The one written in Python: that in C takes as much memory as a file of a few bytes asks for.
+    """
 
     def find_class(self, module: str, name: str, /) -> Any:
         known = HARMLESS.get((module, name))
@@ -156,21 +170,27 @@ def _state_dict(path: Path, found: Any) -> dict[str, torch.Tensor]:
     """The state dict in what was loaded."""
     if isinstance(found, nn.Module):
         found = found.state_dict()
+    found = _items(found)
     if isinstance(found, dict) and not _is_state_dict(found):
         place = next((place for place in PLACES if place in found), None)
         if place is None:
             raise BadModelFile(f"{path}: holds no state dict, but a dict of {_names(found)}; must be one, or have it "
                                f"at {', '.join(PLACES)}")
         found = found[place]
-        found = found.state_dict() if isinstance(found, nn.Module) else found
+        found = _items(found.state_dict() if isinstance(found, nn.Module) else found)
     if isinstance(found, _StandIn):
-        raise BadModelFile(f"{path}: holds a whole pickled object ({_short(found.name)}), a pickle that runs code "
+        raise BadModelFile(f"{path}: holds a whole pickled object ({short(found.name)}), a pickle that runs code "
                            f"when it is loaded, so it was not: save torch.save(model.state_dict(), path) instead, or "
                            f"give --trust-pickle if you trust whoever made the file")
     if not isinstance(found, dict) or not _is_state_dict(found):
-        raise BadModelFile(f"{path}: holds no state dict, but {_short(type(found).__name__)}; it must map names to "
+        raise BadModelFile(f"{path}: holds no state dict, but {short(type(found).__name__)}; it must map names to "
                            f"tensors only")
-    return dict(found)
+    return found
+
+
+def _items(found: Any) -> Any:
+    """A dict as a plain one: that in a file may have attributes in the place of its methods."""
+    return dict(dict.items(found)) if isinstance(found, dict) else found
 
 
 def _is_state_dict(found: dict[Any, Any]) -> bool:
@@ -179,24 +199,27 @@ def _is_state_dict(found: dict[Any, Any]) -> bool:
 
 
 def _plain(path: Path, key: str, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor detached, without the attributes that it may have in the place of its methods."""
+    tensor = torch.Tensor.detach(tensor)
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.device.type != "cpu":
-        raise BadModelFile(f"{path}: {_short(key)} is a {tensor.layout} {tensor.dtype} tensor on {tensor.device}; must "
+        raise BadModelFile(f"{path}: {short(key)} is a {tensor.layout} {tensor.dtype} tensor on {tensor.device}; must "
                            f"be an ordinary one")
     if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
-        raise BadModelFile(f"{path}: {_short(key)} poses as {tensor.numel()} numbers, of which the file holds fewer; "
+        raise BadModelFile(f"{path}: {short(key)} poses as {tensor.numel()} numbers, of which the file holds fewer; "
                            f"must be an ordinary tensor")
-    tensor = tensor.detach()
-    return tensor.float() if tensor.is_floating_point() else tensor
+    return tensor
 
 
 def _names(found: dict[Any, Any]) -> str:
-    names = [_short(str(key)) for key in found if isinstance(key, str | int)]
+    names = [short(key if isinstance(key, str) else type(key).__name__) for key in found]
     return ", ".join(names[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "") or "nothing"
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= SHOWN else f"{name[:SHOWN]}..."
+def short(name: str) -> str:
+    """A name from a file as messages show it: in one line, not too long."""
+    name, more = name[:SHOWN], "..." if len(name) > SHOWN else ""
+    return (name if name.isprintable() else ascii(name)) + more
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"[:200]

@@ -7,6 +7,7 @@ from torch import nn
 
 from ..errors import UnsupportedModel
 from ..nn import AdderConv2d
+from .checkpoint import short
 from .framework import Framework, Tensors
 
 SHOWN = 3
@@ -50,10 +51,10 @@ def check(where: str, expected: dict[str, tuple[int, ...]], state: Tensors) -> N
 
     where  the file and the architecture
     """
-    extra = [key for key in state if key not in expected and not key.endswith(f".{COUNTER}")]
+    extra = [short(key) for key in state if key not in expected and not key.endswith(f".{COUNTER}")]
     _refuse(where, "misses", [key for key in expected if key not in state], "give the architecture that was trained")
     _refuse(where, "has more than the architecture:", extra, "give the architecture that was trained")
-    _refuse(where, "has other shapes:", [f"{key} {list(state[key].shape)}, must be {list(shape)}"
+    _refuse(where, "has other shapes:", [f"{key} {short(str(list(state[key].shape)))}, must be {list(shape)}"
                                          for key, shape in expected.items() if tuple(state[key].shape) != shape],
             "give the architecture that was trained")
     _refuse(where, "holds NaN or infinite numbers:", [key for key in expected if not _is_finite(key, state[key])],

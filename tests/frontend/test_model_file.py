@@ -6,6 +6,8 @@ import os
 import pickle
 import subprocess
 import sys
+import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +117,27 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     refused(checkpoint, "is not a shifthw model; write one with shifthw.save")
     torch.save(torch.zeros(3), checkpoint)
     refused(checkpoint, "is not a shifthw model")
+
+
+def test_a_compressed_archive_is_refused_before_it_is_unpacked(saved: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(saved) as plain, zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name) + bytes(1 << 20))
+    refused(tmp_path / "b.pt", "is truncated or damaged")
+    with pytest.raises(BadModelFile) as caught:
+        shifthw.load(tmp_path / "b.pt")
+    assert "compressed" in str(caught.value.__cause__)
+
+
+def test_attributes_in_the_place_of_methods_do_nothing(saved: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+
+    class Odd:
+        def __reduce__(self) -> object:
+            return OrderedDict, (), {"get": 5, "items": 5}, None, iter(content.items())
+
+    torch.save(Odd(), saved)
+    assert shifthw.load(saved).outputs
 
 
 def altered(path: Path, **changes: object) -> None:

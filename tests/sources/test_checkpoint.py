@@ -2,7 +2,9 @@
 
 import contextlib
 import pickle
+import tracemalloc
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,13 @@ class Shift(nn.Module):
         self.fc = nn.Module()
         for key, value in STATE.items():
             self.fc.register_parameter(key.removeprefix("fc."), nn.Parameter(value))
+
+
+class OddDict:
+    """Becomes a dict whose methods are numbers."""
+
+    def __reduce__(self) -> Any:
+        return OrderedDict, (), {"items": 5, "keys": 5, "get": 5}, None, iter(STATE.items())
 
 
 @pytest.mark.parametrize("content", [
@@ -207,6 +216,64 @@ def test_every_truncated_file_is_refused(name: str, tmp_path: Path) -> None:
         path.write_bytes(whole[:size])
         with pytest.raises(BadModelFile):
             read_state_dict(path)
+
+
+def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    torch.save(STATE, tmp_path / "plain.pth")
+    with zipfile.ZipFile(tmp_path / "plain.pth") as plain, \
+            zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name in plain.namelist():
+            bomb.writestr(name, bytes(1 << 24) if name.endswith("data/0") else plain.read(name))
+    assert (tmp_path / "bomb.pth").stat().st_size < 1 << 16
+    with pytest.raises(BadModelFile, match="is a damaged archive, or a compressed one"):
+        read_state_dict(tmp_path / "bomb.pth")
+
+
+def test_a_pickle_of_a_few_bytes_takes_no_memory(tmp_path: Path) -> None:
+    """It wants to remember an object under a large number."""
+    (tmp_path / "file.pth").write_bytes(b"\x80\x02}r\xff\xff\xff\x01.")
+    tracemalloc.start()
+    with pytest.raises(BadModelFile):
+        read_state_dict(tmp_path / "file.pth")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 24
+
+
+def test_tensors_that_share_their_numbers_are_limited(tmp_path: Path) -> None:
+    shared = torch.ones(1 << 16, dtype=torch.half)
+    torch.save({"a": shared, "tied": shared}, tmp_path / "tied.pth")
+    assert len(read_state_dict(tmp_path / "tied.pth")) == 2
+    torch.save({f"k{index}": shared[:] for index in range(400)}, tmp_path / "many.pth")
+    with pytest.raises(BadModelFile, match="its tensors pose as 26214400 numbers, of which the file holds far fewer"):
+        read_state_dict(tmp_path / "many.pth")
+
+
+def test_attributes_in_the_place_of_methods_do_nothing(tmp_path: Path) -> None:
+    torch.save(OddDict(), tmp_path / "dict.pth")
+    assert equal(read_state_dict(tmp_path / "dict.pth"))
+    tensors = {key: value.clone() for key, value in STATE.items()}
+    for tensor in tensors.values():
+        tensor.__dict__.update(numel=5, detach=5, is_floating_point=5)
+    torch.save(tensors, tmp_path / "tensors.pth")
+    assert equal(read_state_dict(tmp_path / "tensors.pth"))
+
+
+@pytest.mark.parametrize(("content", "what"), [
+    ({10**6000: 1}, "a dict of int; must"), ({"a\nb" * 99: 1}, r"a dict of 'a\\nba\\nb.*\.\.\.; must"),
+    ({"a\n" * 99: torch.empty(1, device="meta")}, r"'a\\na.*'\.\.\. is a torch.strided")])
+def test_names_in_messages_are_short_and_in_one_line(content: object, what: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "file.pth")
+    with pytest.raises(BadModelFile, match=what) as caught:
+        read_state_dict(tmp_path / "file.pth")
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 600
+
+
+def test_trusted_code_that_stops_the_program(tmp_path: Path) -> None:
+    (tmp_path / "model.pth").write_bytes(b"cbuiltins\nexit\n(tR.")
+    with pytest.raises(BadModelFile, match="cannot be loaded as a pickle"):
+        read_state_dict(tmp_path / "model.pth", trust_pickle=True)
 
 
 def test_paths_that_are_no_files(tmp_path: Path) -> None:
