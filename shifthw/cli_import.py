@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mean", type=per_channel, metavar="M,..", help="per channel, that pixels / 255 are less")
     parser.add_argument("--std", type=per_channel, metavar="S,..", help="per channel, that they are then divided by")
     parser.add_argument("--exact", action="store_true", default=None,
-                        help="the file's weights must be powers of two already")
+                        help="the file's weights must be powers of two already, of --weight-bits bits")
     parser.add_argument("--trust-pickle", action="store_true", default=None,
                         help="load whole pickled modules, which RUNS CODE that the file names")
 
@@ -58,6 +58,8 @@ def run(options: argparse.Namespace) -> list[str]:
     check_writable(output)
     if output.is_dir() or not output.absolute().parent.is_dir():
         raise ShifthwError(f"{output}: must be a file in a folder that exists: choose another with -o")
+    if output.exists() and options.file.exists() and output.samefile(options.file):
+        raise ShifthwError(f"{output}: is the file to import, which would be lost: choose another with -o")
     if options.format == QONNX:
         model = _import_qonnx(options)
         write_model(model, output)
@@ -137,8 +139,10 @@ def _compared(c: "Comparison", *, calibrated: bool) -> list[str]:
     if not c.differing:
         return [f"against the framework's own forward pass on {images}: all {c.outputs} outputs are equal; {classes}"]
     found = f"{c.differing} of {c.outputs} outputs differ, by {c.largest} steps of {c.step:.3g} at most"
+    if c.softmax:
+        found = "compared by class, since its softmax is left out"
     lines = [f"against the framework's own forward pass on {images}: {found}; {classes}"]
-    if c.differing_exactly != c.differing:
+    if c.differing_exactly != c.differing and not c.softmax:
         lines.append(f"with the sums of float64 instead of float32: {c.differing_exactly} of {c.outputs} differ")
     return lines + [f"because {reason}" for reason in c.reasons]
 

@@ -32,8 +32,9 @@ def smallest_exponent(form: Form, weight_bits: int) -> int:
 
 
 def round_logarithm(magnitude: torch.Tensor) -> torch.Tensor:
-    """round(log2(magnitude)): thresholds at 2**(k + 1/2). The quotient of natural logarithms is upstream's."""
-    return torch.round(torch.log(magnitude) / math.log(2))
+    """round(log2(magnitude)): thresholds at 2**(k + 1/2). The quotient of natural logarithms is upstream's, in float32:
+    a copy of a network in float64 must have the same weights."""
+    return torch.round(torch.log(magnitude.float()) / math.log(2)).to(magnitude.dtype)
 
 
 def q_terms(weight: torch.Tensor, weight_bits: int, terms: int) -> tuple[torch.Tensor, torch.Tensor]:

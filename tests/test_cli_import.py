@@ -194,6 +194,13 @@ def test_bad_files_and_outputs(weights: Path, tmp_path: Path, capsys: pytest.Cap
     assert "must be a file in a folder that exists" in error_of([*given, str(tmp_path)], capsys)
 
 
+def test_the_file_itself_is_not_overwritten(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = weights.read_bytes()
+    given = ["import", "deepshift-ps", str(weights), "--arch", "resnet20", "-o", f"{weights.parent}/./{weights.name}"]
+    assert "weights.pth: is the file to import, which would be lost" in error_of(given, capsys)
+    assert weights.read_bytes() == before
+
+
 def test_qonnx_takes_no_options_of_checkpoints(weights: Path, tmp_path: Path,
                                                capsys: pytest.CaptureFixture[str]) -> None:
     given = ["import", "qonnx", str(weights), "-o", str(tmp_path / "m.pt")]

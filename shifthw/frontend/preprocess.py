@@ -126,7 +126,8 @@ def _quantized(graph: Graph, real: np.ndarray) -> np.ndarray:
     if not np.isfinite(real).all():
         raise BadImages("images: hold NaN or infinite numbers, must be finite")
     grid = input_grid(graph)
-    steps = rounded(torch.from_numpy(real / grid.scale), grid.rounding).numpy()
+    with np.errstate(over="ignore"):
+        steps = rounded(torch.from_numpy(real / grid.scale), grid.rounding).numpy()
     if np.mean((steps < grid.lo - 0.5) | (steps > grid.hi + 0.5)) > MOST_OUTSIDE:
         raise BadImages(f"images: hold {real.min():.4g}..{real.max():.4g}, must be in the units of the network's "
                         f"input, {grid.lo * grid.scale:.4g}..{grid.hi * grid.scale:.4g}; normalize them as in training")

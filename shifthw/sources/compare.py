@@ -23,12 +23,13 @@ class Comparison:
     outputs            integers compared; where the framework's network ends in a softmax, which is left out, the
                        number of the greatest output instead, one per image
     differing          those that are another integer than the framework's in float32
-    largest            greatest difference, in steps of the output
+    largest            greatest difference, in steps of the output; 0 where numbers of classes are compared
     step               real value of one step
     differing_exactly  those that are another integer than the same layers give in float64, whose sums are as
                        good as exact: what float32 does not explain
     same_class         images whose greatest output is the same
     reasons            where the integer network rounds otherwise, in words
+    softmax            numbers of classes are compared
     """
 
     images: int
@@ -39,6 +40,7 @@ class Comparison:
     differing_exactly: int
     same_class: int
     reasons: tuple[str, ...]
+    softmax: bool = False
 
 
 def compare(framework: nn.Module, graph: Graph, images: torch.Tensor, reasons: tuple[str, ...] = (), *,
@@ -53,12 +55,13 @@ def compare(framework: nn.Module, graph: Graph, images: torch.Tensor, reasons: t
     in_float32 = on_grid(graph, forward(framework, images))
     in_float64 = on_grid(graph, forward(copy.deepcopy(framework).double(), images.double()))
     same_class = int(np.sum(golden.argmax(axis=1) == in_float32.argmax(axis=1)))
+    largest = 0 if softmax else int(np.abs(golden - in_float32).max())
     if softmax:
         golden, in_float32, in_float64 = (values.argmax(axis=1) for values in (golden, in_float32, in_float64))
     return Comparison(
         images=len(images), outputs=golden.size, differing=int(np.sum(golden != in_float32)),
-        largest=int(np.abs(golden - in_float32).max()), step=node.output.scale,
-        differing_exactly=int(np.sum(golden != in_float64)), same_class=same_class, reasons=reasons)
+        largest=largest, step=node.output.scale, differing_exactly=int(np.sum(golden != in_float64)),
+        same_class=same_class, reasons=reasons, softmax=softmax)
 
 
 def forward(model: nn.Module, images: torch.Tensor) -> torch.Tensor:

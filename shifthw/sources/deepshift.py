@@ -6,9 +6,11 @@ Latent and rounded files (checkpoint.pth.tar, weights.pth) mean the same: roundi
 from torch import nn
 
 from ..errors import UnsupportedModel
+from ..quantize import smallest_exponent
 from .architectures import DEEPSHIFT
 from .framework import (
     ORDINARY,
+    OTHER_BITS,
     Framework,
     Kind,
     Plain,
@@ -18,6 +20,7 @@ from .framework import (
     fixed_point,
     require_powers_of_two,
     require_whole,
+    require_within,
     shift_layer,
     with_threshold,
 )
@@ -27,6 +30,7 @@ def q_layer(path: str, plain: Plain, tensors: Tensors, options: SourceOptions) -
     """Conv2dShiftQ rounds its input and its bias, LinearShiftQ its input only."""
     if options.exact:
         require_powers_of_two(path, tensors["weight"])
+        require_within(path, tensors["weight"], smallest_exponent("Q", options.weight_bits), OTHER_BITS)
     if not isinstance(options.sign_threshold, str):
         raise UnsupportedModel(f"{path}: is of form Q, whose signs are its weights' and have no threshold; leave "
                                f"--sign-threshold out")
@@ -38,7 +42,7 @@ def q_layer(path: str, plain: Plain, tensors: Tensors, options: SourceOptions) -
 def ps_layer(path: str, plain: Plain, tensors: Tensors, options: SourceOptions) -> SourceLayer:
     """Conv2dShift rounds its input and its bias, LinearShift neither; signs are rounded unless a threshold is given."""
     if options.exact:
-        require_whole(path, tensors)
+        require_whole(path, tensors, smallest_exponent("PS", options.weight_bits))
     threshold = None if isinstance(options.sign_threshold, str) else options.sign_threshold
     linear = isinstance(plain, nn.Linear)
     layer = shift_layer(path, plain, "PS", options.weight_bits, with_threshold(tensors, threshold),

@@ -134,6 +134,9 @@ def _two(value: tuple[int, ...]) -> tuple[int, int]:
     return value[0], value[1]
 
 
+OTHER_BITS = ", or weights change: give the --weight-bits that the network was trained with, or no --exact"
+
+
 def with_threshold(tensors: Tensors, threshold: float | None) -> dict[str, torch.Tensor]:
     """The tensors with signs -1, 0 and 1 by a threshold: |sign| up to it is 0. None leaves them for rounding."""
     if threshold is None:
@@ -151,11 +154,23 @@ def require_powers_of_two(path: str, weight: torch.Tensor, what: str = "weight")
                                f"which is rounded, or let them be rounded without --exact")
 
 
-def require_whole(path: str, tensors: Tensors) -> None:
-    """Raise UnsupportedModel unless shifts are whole and signs -1, 0 or 1."""
+def require_within(path: str, weight: torch.Tensor, lowest: int, remedy: str = "") -> None:
+    """Raise UnsupportedModel unless the magnitudes of all weights but 0 are within 2**lowest..1."""
+    used = weight[weight != 0].abs()
+    if used.numel() and not 2.0**lowest <= float(used.min()) <= float(used.max()) <= 1.0:
+        raise UnsupportedModel(f"{path}.weight: holds magnitudes {float(used.min()):.3g}..{float(used.max()):.3g}; "
+                               f"must be within {2.0**lowest:.3g}..1{remedy}")
+
+
+def require_whole(path: str, tensors: Tensors, lowest: int) -> None:
+    """Raise UnsupportedModel unless shifts are whole, within lowest..0 where they count, and signs -1, 0 or 1."""
     shift, sign = tensors["shift"], tensors["sign"]
     for name, off in (("shift", shift != shift.round()), ("sign", sign != sign.sign())):
         if bool(off.any()):
             raise UnsupportedModel(f"{path}.{name}: {int(off.sum())} of {off.numel()} values are latent, the first is "
                                    f"{float(tensors[name][off][0]):.7g}; must be exact as asked: import weights.pth, "
                                    f"which is rounded, or let them be rounded without --exact")
+    used = shift[sign != 0]
+    if used.numel() and not lowest <= float(used.min()) <= float(used.max()) <= 0:
+        found = f"{float(used.min()):g}..{float(used.max()) + 0.0:g}"       # no -0
+        raise UnsupportedModel(f"{path}.shift: holds {found}; must be within {lowest}..0{OTHER_BITS}")

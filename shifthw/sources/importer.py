@@ -151,10 +151,14 @@ def _images(loaded: Source, options: ImportOptions, calibration: np.ndarray | No
         images = np.random.default_rng(SEED).integers(0, 256, (count, *shape), dtype=np.uint8)
     if images.dtype == np.uint8:
         images = (rule or Preprocess(1 / 255, (0.0,) * images.shape[1], (1.0,) * images.shape[1])).real(images)
-    elif images.dtype.kind != "f" or not np.isfinite(images).all():
-        raise BadImages(f"calibration images: must be uint8 pixels or finite real numbers, not {images.dtype}"
-                        f"{'' if images.dtype.kind != 'f' else ' with NaN or infinite ones'}")
-    return torch.from_numpy(images.astype(np.float32))
+    elif images.dtype.kind != "f":
+        raise BadImages(f"calibration images: must be uint8 pixels or finite real numbers, not {images.dtype}")
+    with np.errstate(over="ignore"):
+        real = images.astype(np.float32)
+    if not np.isfinite(real).all():
+        raise BadImages(f"calibration images: must be uint8 pixels or finite real numbers, not {images.dtype} with NaN "
+                        f"or infinite ones, or such that float32 cannot hold")
+    return torch.from_numpy(real)
 
 
 def _prepare(loaded: Source, options: ImportOptions, images: torch.Tensor, *, calibrated: bool) -> fx.GraphModule:

@@ -19,6 +19,8 @@ from .shiftaddnet import SHIFT_ADD_NET
 from .torchshiftadd import TORCH_SHIFT_ADD
 from .user_module import build_module, names_a_function
 
+MOST_CLASSES = 1 << 16
+"""That a classifier in a file may have."""
 FRAMEWORKS: Mapping[str, Framework] = {framework.name: framework for framework in (
     DEEPSHIFT_Q, DEEPSHIFT_PS, SHIFT_ADD_NET, TORCH_SHIFT_ADD, ADDER_NET)}
 
@@ -90,7 +92,7 @@ def _classes(known: Architecture, state: Tensors) -> int:
     """As many as the classifier in the file has, 10 if it has none; what is wrong with it, the check of shapes says."""
     for name in ("shift", "weight"):
         tensor = state.get(f"{known.classifier}.{name}")
-        if tensor is not None and tensor.ndim and tensor.shape[0]:
+        if tensor is not None and tensor.ndim and tensor.numel() and tensor.shape[0] <= MOST_CLASSES:
             return int(tensor.shape[0])
     return 10
 
@@ -98,9 +100,17 @@ def _classes(known: Architecture, state: Tensors) -> int:
 def _layers(model: nn.Module, framework: Framework, state: Tensors,
             options: SourceOptions) -> Iterator[tuple[str, SourceLayer]]:
     for path, plain in _weighted(model):
+        _require_own_parameters(path, plain)
         make = framework.kind(path, state).make
         if make is not None:
             yield path, make(path, plain, _below(path, state), options)
+
+
+def _require_own_parameters(path: str, plain: Plain) -> None:
+    own = {name for name, _ in plain.named_parameters(recurse=False)}
+    if own != {"weight"} | ({"bias"} if plain.bias is not None else set()):
+        raise UnsupportedModel(f"{path} ({type(plain).__name__}): its parameters are {', '.join(sorted(own)) or 'none'}"
+                               f"; must be weight and bias themselves, not what they are computed from or with")
 
 
 def _weighted(model: nn.Module) -> list[tuple[str, Plain]]:

@@ -7,7 +7,6 @@ top of the network only (conv1 and fc of its ResNets); all others round signs, a
 
 from dataclasses import replace
 
-from ..errors import UnsupportedModel
 from ..quantize import smallest_exponent
 from .architectures import SHIFTADDNET
 from .deepshift import ps_layer
@@ -21,6 +20,7 @@ from .framework import (
     Tensors,
     nearest_fixed_point,
     require_powers_of_two,
+    require_within,
     shift_layer,
 )
 
@@ -40,11 +40,7 @@ def _fixed_layer(path: str, plain: Plain, tensors: Tensors, options: SourceOptio
     """SEConv2d: `weight` is sign * 2**p already, p, s and mask are what it was made of."""
     weight = tensors["weight"]
     require_powers_of_two(path, weight)
-    used = weight[weight != 0].abs()
-    lowest = 2.0 ** smallest_exponent("Q", FIXED_WEIGHT_BITS)
-    if used.numel() and not lowest <= float(used.min()) <= float(used.max()) <= 1.0:
-        raise UnsupportedModel(f"{path}.weight: holds magnitudes {float(used.min()):.3g}..{float(used.max()):.3g}; "
-                               f"must be within {lowest:.3g}..1")
+    require_within(path, weight, smallest_exponent("Q", FIXED_WEIGHT_BITS))
     layer = shift_layer(path, plain, "Q", FIXED_WEIGHT_BITS, tensors, None)
     return SourceLayer(layer, nearest_fixed_point(FIXED_FRACTION_BITS))
 

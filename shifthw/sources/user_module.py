@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ..errors import UnsupportedModel
 
@@ -42,7 +44,19 @@ def build_module(text: str) -> nn.Module:
         sys.path.remove(folder)
     if not isinstance(module, nn.Module):
         raise UnsupportedModel(f"{text}: returns {type(module).__name__}; must return a torch.nn.Module")
+    _require_tensors(text, module)
     return module
+
+
+def _require_tensors(text: str, module: nn.Module) -> None:
+    """Raise UnsupportedModel unless all that the module keeps are tensors with values."""
+    for name, value in [*module.named_parameters(), *module.named_buffers()]:
+        if is_lazy(value) or value.is_meta:
+            raise UnsupportedModel(f"{text}: {name} has no {'shape' if is_lazy(value) else 'values'} yet; must be an "
+                                   f"ordinary tensor, of layers whose sizes are given")
+    for name, value in module.state_dict().items():
+        if not isinstance(value, torch.Tensor):
+            raise UnsupportedModel(f"{text}: keeps {type(value).__name__} at {name}; must keep tensors only")
 
 
 def _run(path: Path) -> Any:

@@ -86,6 +86,7 @@ NORMAL = np.zeros((2, 3, 4, 5))
     (NORMAL * np.nan, "hold NaN or infinite numbers, must be finite"),
     (NORMAL + np.inf, "hold NaN or infinite numbers"),
     (NORMAL + 130.0, r"hold 130..130, must be in the units of the network's input, -4..3; normalize them"),
+    (NORMAL + 1e308, r"hold 1e\+308..1e\+308, must be in the units"),
     (NORMAL.astype(np.int16) + 128, r"hold 128..128, must be within -128..127"),
     (NORMAL.astype(bool), "have type bool, must be integers"),
     (NORMAL.astype(np.complex128), "have type complex128, must be integers"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from shifthw.cli_import import _compared
 from shifthw.errors import BadImages, UnsupportedModel
 from shifthw.frontend.preprocess import input_integers
 from shifthw.ir import Rounding, interpret
@@ -158,9 +159,11 @@ def test_conv_mnist_of_form_ps_is_equal_in_every_integer(tmp_path: Path) -> None
 
 def test_every_form_of_the_same_weights_gives_the_same_integers(own: Path, tmp_path: Path) -> None:
     network = upstream.seed(upstream.converted(plain("conv"), upstream.deepshift("PS", 5, (16, 8))), 24)
+    with torch.no_grad():
+        network(images(1, 2, 7, 8))                 # clamps in place, as before every save of upstream
     upstream.rounded(network, 8)
     layer = network.get_submodule("0")
-    exponent = torch.where(layer.sign == 0, 0.0, layer.shift.clamp(-14, 0))
+    exponent = torch.where(layer.sign == 0, 0.0, layer.shift)
     files = {"deepshift-ps": network.state_dict(), "torchshiftadd": network.state_dict(),
              "shiftaddnet": network.state_dict(),
              "deepshift-q": {"0.weight": layer.sign * torch.exp2(exponent), "0.bias": layer.bias}}
@@ -255,6 +258,35 @@ def test_a_softmax_at_the_end_is_left_out(own: Path, tmp_path: Path) -> None:
     assert (imported.comparison.outputs, imported.comparison.differing, imported.comparison.same_class) == (20, 0, 20)
 
 
+def test_the_comparison_in_float64_is_of_the_same_weights(own: Path, tmp_path: Path) -> None:
+    """The float32 logarithms of these are at a tie, those in float64 below or above it."""
+    network = upstream.seed(upstream.converted(plain("conv"), upstream.deepshift("Q", 5, (4, 4))), 36)
+    latent = torch.tensor([0.70710683, 0.35355338, 0.35355341, 0.088388346, 0.04419417])
+    layer = network.get_submodule("0")
+    layer.weight.data = latent[torch.arange(layer.weight.numel()) % 5].reshape(layer.weight.shape)
+    single, double = (upstream.q_weight(layer, 5) for layer in (copy.deepcopy(layer), copy.deepcopy(layer).double()))
+    assert not torch.equal(single, double.float())
+    x = images(10, 2, 7, 8)
+    imported = import_checkpoint("deepshift-q", saved(network, tmp_path), f"{own}:conv", calibration=x.numpy(),
+                                 options=ImportOptions(source=SourceOptions(act_format=(4, 4))))
+    assert agree(imported, network, x) == 0
+    assert imported.comparison.differing_exactly == 0
+
+
+def test_classes_are_compared_without_steps(own: Path, tmp_path: Path) -> None:
+    network = upstream.seed(upstream.converted(plain("with_softmax"), upstream.deepshift("PS", 4)), 37)
+    imported = import_checkpoint("deepshift-ps", saved(network, tmp_path), f"{own}:with_softmax",
+                                 calibration=images(300, 1, 8, 8).numpy(),
+                                 options=ImportOptions(source=SourceOptions(weight_bits=4), act_bits=2))
+    comparison = imported.comparison
+    assert comparison.differing == comparison.images - comparison.same_class > 0
+    assert comparison.largest == 0
+    lines = _compared(comparison, calibrated=True)
+    assert lines[0].endswith(f"compared by class, since its softmax is left out; the same class for "
+                             f"{comparison.same_class} of 256")
+    assert all(line.startswith("because ") for line in lines[1:])
+
+
 def test_maps_as_results_are_compared(own: Path, tmp_path: Path) -> None:
     network = upstream.seed(upstream.converted(plain("maps"), upstream.deepshift("PS", 4, (4, 4))), 34)
     x = images(10, 1, 8, 8)
@@ -302,6 +334,8 @@ def test_the_checkpoint_may_be_imported_twice(own: Path, tmp_path: Path) -> None
     (np.zeros((2, 1, 8, 9), np.float32), {}, r"calibration images: must be of shape \(n, 1, 28, 28\), not \(2, 1"),
     (np.zeros((0, 1, 28, 28), np.float32), {}, r"not \(0, 1, 28, 28\)"),
     (np.full((2, 1, 28, 28), np.nan), {}, "finite real numbers, not float64 with NaN"),
+    (np.full((2, 1, 28, 28), 1e39), {}, "such that float32 cannot hold"),
+    (np.zeros((2, 1, 28, 28), np.float32), {"act_bits": 8}, "calibrat"),
     (np.zeros((2, 1, 28, 28), np.int16), {}, "must be uint8 pixels or finite real numbers, not int16"),
     (None, {"act_bits": 8}, "act_bits: the ranges of activations must be calibrated; give --calib"),
     (None, {"mean": (0.1, 0.2)}, "mean: must be one number per channel of the images, 1, not 2")])

@@ -16,6 +16,7 @@ from shifthw.sources.load import FRAMEWORKS, load_source
 from . import upstream_layers as upstream
 
 OWN = """
+import torch
 from torch import nn
 
 def net():
@@ -27,6 +28,23 @@ def broken():
 
 def nothing():
     return 5
+
+def lazy():
+    return nn.Sequential(nn.LazyConv2d(2, 3))
+
+def without_values():
+    with torch.device("meta"):
+        return net()
+
+def computed():
+    return nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 6, 3)))
+
+class Extra(nn.Conv2d):
+    def get_extra_state(self):
+        return {}
+
+def extra():
+    return nn.Sequential(Extra(2, 6, 3))
 """
 
 
@@ -184,6 +202,19 @@ def test_exact_passes_rounded_files(own: str, tmp_path: Path) -> None:
             load_model(f"deepshift-{form.lower()}", tmp_path / "latent.pth", own, options=options)
 
 
+@pytest.mark.parametrize(("form", "what"), [
+    ("PS", r"0\.shift: holds -7..0; must be within -2..0, or weights change: give the --weight-bits"),
+    ("Q", r"0\.weight: holds magnitudes 0.00781..1; must be within 0.125..1, or weights change: give the --weight-b")])
+def test_exact_needs_the_bits_of_the_training(form: str, what: str, own: str, tmp_path: Path) -> None:
+    """With fewer the weights of the file would be raised to the smallest power of two there is."""
+    network = upstream.seed(upstream.converted(plain_net(), upstream.deepshift(form, 5)), 15, shifts=(-7.4, 0.4))
+    torch.save(upstream.rounded(network).state_dict(), tmp_path / "weights.pth")
+    framework = f"deepshift-{form.lower()}"
+    load_model(framework, tmp_path / "weights.pth", own, options=SourceOptions(exact=True))
+    with pytest.raises(UnsupportedModel, match=f"^{what}"):
+        load_model(framework, tmp_path / "weights.pth", own, options=SourceOptions(exact=True, weight_bits=3))
+
+
 # -- files that do not fit -------------------------------------------------------------------------
 
 def state(form: str = "PS") -> dict[str, torch.Tensor]:
@@ -227,6 +258,25 @@ def test_bad_numbers_are_named(key: str, value: float, own: str, tmp_path: Path)
     assert f"holds NaN or infinite numbers: {key};" in refused(found, own, tmp_path)
 
 
+def test_names_of_the_file_stay_in_one_line(own: str, tmp_path: Path) -> None:
+    text = refused(state() | {"more\n" * 999: torch.ones(1)}, own, tmp_path)
+    assert "has more than the architecture: 'more\\nmore" in text
+    assert len(text) < 600
+
+
+def test_computed_weights_are_refused(own: str, tmp_path: Path) -> None:
+    found = {"0.bias": torch.ones(6), "0.parametrizations.weight.original0": torch.ones(6, 1, 1, 1),
+             "0.parametrizations.weight.original1": torch.ones(6, 2, 3, 3)}
+    text = refused(found, own.replace(":net", ":computed"), tmp_path)
+    assert text.startswith("0 (ParametrizedConv2d): its parameters are bias; must be weight and bias themselves")
+
+
+@pytest.mark.parametrize("shape", [(1 << 40, 0), (1 << 20, 1)])
+def test_a_classifier_that_only_claims_its_size(shape: tuple[int, int], tmp_path: Path) -> None:
+    text = refused({"linear.shift": torch.empty(shape)}, "resnet20", tmp_path)
+    assert "misses conv1.shift, conv1.sign, bn1.weight and" in text
+
+
 def test_another_form_is_noticed(own: str, tmp_path: Path) -> None:
     assert "misses 0.weight, 2.weight, 5.weight and 1 more" in refused(state("PS"), own, tmp_path, "deepshift-q")
 
@@ -260,6 +310,8 @@ def test_fixed_shift_layers_must_hold_powers_of_two(own: str, tmp_path: Path) ->
 @pytest.mark.parametrize(("name", "what"), [
     ("own.py:missing", "has no function missing"), ("own.py:broken", r"fails \(RuntimeError: no network today\)"),
     ("own.py:nothing", "returns int; must return a torch.nn.Module"), ("missing.py:net", "is not there"),
+    ("own.py:lazy", r"0\.weight has no shape yet"), ("own.py:without_values", r"0\.weight has no values yet"),
+    ("own.py:extra", r"keeps dict at 0\._extra_state; must keep tensors only"),
     ("bad.py:net", r"fails \(SyntaxError")])
 def test_constructors_that_do_not_work(name: str, what: str, own: str, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("def net(:\n")
