@@ -299,6 +299,21 @@ def test_output_without_quantizer_is_exact_where_32_bits_hold_it(tmp_path: Path)
     agree(model.write(tmp_path, "t3", flat=True))
 
 
+@pytest.mark.parametrize(("hi", "within"), [(2.0, 0.0), (1.25, 0.5), (100.25, 0.0)])
+def test_limits_of_an_output_without_quantizer(hi: float, within: float, tmp_path: Path) -> None:
+    """One between two steps is rounded, and that is told; one that nothing reaches does not matter."""
+    model, x = start(6, 3, 4, 4, scale=0.5, bits=5)
+    file = model.write(tmp_path, model.op("Clip", x, model.const(-1.0), model.const(hi)))
+    graph = import_qonnx(file)
+    about: Any = graph.metadata["qonnx"]
+    assert about["exact"] is (within == 0)
+    assert about["within"] == ({} if within == 0 else {graph.outputs[0]: within})
+    images = extreme_images(graph, 6)
+    (expected,) = executed(file, images * 0.5)
+    steps = interpret(graph, images)[graph.outputs[0]] - expected / graph[graph.outputs[0]].output.scale
+    assert np.abs(steps).max() == within
+
+
 def test_real_scales_are_within_what_the_graph_says(tmp_path: Path) -> None:
     model, x = start(6, 3, 6, 7, scale=0.0173)
     w = latent(4, 3, 3, 3)

@@ -29,6 +29,12 @@ def refused(file: Path, error: type[ShifthwError], message: str) -> None:
     assert len(str(found.value)) < 600
 
 
+def second_result(model: Qonnx, first: str) -> str:
+    """What reads the mask of the dropout that made `first`."""
+    model.nodes[-1].output.append("second")
+    return model.op("Identity", "second")
+
+
 UNSUPPORTED: dict[str, tuple[Make, str]] = {
     "operator": (lambda m, x: m.op("Sigmoid", conv(m, x)),
                  r"Sigmoid_3 \(Sigmoid\): is an operator that is not supported; supported are Quant, IntQuant"),
@@ -104,6 +110,14 @@ UNSUPPORTED: dict[str, tuple[Make, str]] = {
                                          m.const(8.0), domain="qonnx.custom_op.general", signed=1, narrow=0,
                                          rounding_mode="FLOOR"), r"whose ratio must be a power of two"),
     "dropout in training": (lambda m, x: m.op("Dropout", x, m.const(0.5), m.const(True, bool)), r"is in training mode"),
+    "limits the wrong way round": (lambda m, x: m.op("Clip", conv(m, x), m.const(1.0), m.const(-0.5)),
+                                   r"has limits 1..-0.5, which must ascend"),
+    "limits of an activation": (lambda m, x: m.op("Clip", x, m.const(1.0), m.const(-0.5)), r"must ascend"),
+    "bias of one number": (lambda m, x: m.op("Conv", x, m.weights(ONES), m.const([0.5])),
+                           r"has a bias of shape \[1\], must be \[4\], one number per output channel"),
+    "bias per image": (lambda m, x: m.op("Gemm", m.op("Flatten", x), m.weights(np.ones((108, 1))), m.const(np.ones((
+        2, 1)))), r"has a bias of shape \[2, 1\], must be \[1\]"),
+    "second result": (lambda m, x: second_result(m, m.op("Dropout", x)), r"reads second, a second result of a step"),
     "computed limit": (lambda m, x: m.op("Clip", x, m.op("ReduceMean", x, keepdims=0)), r"must be"),
     "attribute of another type": (lambda m, x: m.op("Quant", x, m.const(1.0), m.const(0.0), m.const(8.0),
                                                     domain="qonnx.custom_op.general", signed=[1, 2], narrow="x",
@@ -153,6 +167,38 @@ def test_integer_input(tmp_path: Path) -> None:
     changed.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
     onnx.save(changed, tmp_path / "a.onnx")
     refused(tmp_path / "a.onnx", UnsupportedModel, r"x: is an input of type uint8, must be float32")
+
+
+def test_no_version_of_the_operators(tmp_path: Path) -> None:
+    changed = proto(Qonnx(1, 3, 6, 6))
+    del changed.opset_import[0]
+    onnx.save(changed, tmp_path / "a.onnx")
+    refused(tmp_path / "a.onnx", UnsupportedModel, r"does not say which version of ONNX's operators it uses")
+
+
+def test_bias_for_each_image_of_a_batch(tmp_path: Path) -> None:
+    """As many numbers as there are channels, but not one per channel."""
+    model = Qonnx(6, 20)
+    y = model.op("Gemm", model.quant("x", 0.5), model.weights(np.ones((20, 6))), model.const(np.ones((6, 1))))
+    refused(model.write(tmp_path, y, flat=True), UnsupportedModel, r"has a bias of shape \[6, 1\], must be \[6\]")
+
+
+def test_a_second_result_as_output(tmp_path: Path) -> None:
+    """It is not constant, so it is not left out."""
+    model = Qonnx(1, 3, 6, 6)
+    first = model.op("Dropout", model.quant("x", 0.5))
+    model.nodes[-1].output.append("mask")
+    changed = model.proto(first, "mask")
+    changed.graph.output[1].type.tensor_type.elem_type = onnx.TensorProto.BOOL
+    onnx.save(changed, tmp_path / "a.onnx")
+    refused(tmp_path / "a.onnx", UnsupportedModel, r"reads mask, a second result of a step")
+
+
+def test_long_names_of_inputs(tmp_path: Path) -> None:
+    changed = proto(Qonnx(1, 3, "height", 6))
+    changed.graph.input[0].name = changed.graph.node[0].input[0] = "x\n" * 5000
+    onnx.save(changed, tmp_path / "a.onnx")
+    refused(tmp_path / "a.onnx", UnsupportedModel, r"its dimension 2 is dynamic")
 
 
 def test_functions_in_the_file(tmp_path: Path) -> None:
@@ -206,6 +252,15 @@ def test_what_a_small_file_asks_to_be_computed_is_limited(tmp_path: Path) -> Non
     many = model.op("Mul", model.const(np.ones((30000, 1))), model.const(np.ones((1, 30000))))
     file = model.write(tmp_path, model.op("Add", model.quant("x", 0.5), many))
     refused(file, UnsupportedModel, r"t0: has shape \[30000, 30000\], must have at most")
+
+
+def test_what_a_folded_constant_asks_for_is_limited(tmp_path: Path) -> None:
+    """No shape in the file is large: the padding is computed."""
+    model = Qonnx(1, 3, 6, 6)
+    half = model.const([0, 0, 1 << 14, 1 << 14], np.int64)
+    many = model.op("Pad", model.const(np.ones((1, 1))), model.op("Add", half, half))
+    file = model.write(tmp_path, model.op("Add", model.quant("x", 0.5), many))
+    refused(file, UnsupportedModel, r"t1: has shape \[32769, 32769\], must have at most")
 
 
 def external(tmp_path: Path, location: str) -> Path:

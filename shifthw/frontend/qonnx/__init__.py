@@ -18,8 +18,8 @@ def import_qonnx(path: str | Path, name: str | None = None) -> Graph:
         {"producer": "pytorch 2.13.0", "exact": False, "within": {"layer1.relu": 0.02}, "notes": [...]}
 
     `within` is in steps of the layer's output, before they are rounded, at worst over all inputs. An output that is
-    not quantized becomes integers in steps of its accumulator, if 32 bits can hold them; a bias between two steps is
-    rounded. Otherwise it becomes 16-bit integers of its whole range.
+    not quantized becomes integers in steps of its accumulator, if 32 bits can hold them; a bias or a limit
+    between two steps is rounded. Otherwise it becomes 16-bit integers of its whole range.
 
     Nothing in the file is executed. Raises BadModelFile for a file that is not a consistent ONNX model,
     UnsupportedModel, naming the node, for what has no mapping, ToolMissing without the packages that read it.

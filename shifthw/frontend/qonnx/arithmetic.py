@@ -124,7 +124,10 @@ def relu(build: Builder, step: Step) -> Value:
 
 def clip(build: Builder, step: Step) -> Value:
     """Its limits are attributes, inputs in newer versions."""
-    return _clamped(build, step, _limit(build, step, 1, "min", -math.inf), _limit(build, step, 2, "max", math.inf))
+    lo, hi = _limit(build, step, 1, "min", -math.inf), _limit(build, step, 2, "max", math.inf)
+    if lo > hi:
+        raise UnsupportedModel(f"{step.where}: has limits {lo:g}..{hi:g}, which must ascend")
+    return _clamped(build, step, lo, hi)
 
 
 def _limit(build: Builder, step: Step, index: int, name: str, default: float) -> float:

@@ -14,7 +14,7 @@ from ..draft import Draft, Grid, Sum
 from ..preprocess import input_metadata
 from ..reference import Model, Reference, rounded_weights
 from ..sums import real_value
-from .reader import OnnxModel, Step
+from .reader import OnnxModel, Step, shown
 from .values import Activation, Constant, RawInput, Value
 
 
@@ -60,11 +60,14 @@ class Builder:
         if not self.has(step, index):
             raise UnsupportedModel(f"{step.where}: has no input {index}")
         name = step.inputs[index]
+        if name not in self._values and name not in self.model.constants:
+            raise UnsupportedModel(f"{step.where}: reads {shown(name)}, a second result of a step; only the first may "
+                                   f"be read")
         return self._values[name] if name in self._values else Constant(self.model.constants[name])
 
     def is_constant(self, name: str) -> bool:
         """Whether a tensor of the model does not depend on the network's input."""
-        return isinstance(self._values.get(name, Constant(np.zeros(0))), Constant)
+        return isinstance(self._values[name], Constant) if name in self._values else name in self.model.constants
 
     def has(self, step: Step, index: int) -> bool:
         """Whether an optional input is there."""

@@ -63,9 +63,12 @@ def _linear(build: Builder, step: Step, matrix: Constant, alpha: float, bias: np
 
 def _layer(build: Builder, step: Step, op: ShiftConv2d, source: Activation, unit: np.ndarray,
            bias: np.ndarray | None) -> Value:
-    if bias is not None and bias.size not in (1, len(unit)):
-        raise UnsupportedModel(f"{step.where}: has a bias of shape {list(bias.shape)}, must have {len(unit)} numbers")
-    offset = np.zeros(len(unit)) if bias is None else np.broadcast_to(bias.ravel(), len(unit)).copy()
+    outputs = len(unit)
+    shapes = [(outputs,), *([(1, outputs), (1, 1), (1,), ()] if step.op == "Gemm" else [])]
+    if bias is not None and bias.shape not in shapes:
+        raise UnsupportedModel(f"{step.where}: has a bias of shape {list(bias.shape)}, must be [{outputs}], one number "
+                               f"per output channel")
+    offset = np.zeros(outputs) if bias is None else np.broadcast_to(bias.ravel(), outputs).copy()
     return convolved(build.draft, step.path, op, source.name, source.scale * unit, offset)
 
 

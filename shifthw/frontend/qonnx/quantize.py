@@ -112,7 +112,7 @@ def _output(build: Builder, step: Step) -> str:
 
 
 def _quantized_output(build: Builder, step: Step, value: Sum) -> str:
-    """Exact, if 32 bits can hold it and the bias is in whole steps; the note says what became of it."""
+    """Exact, if 32 bits can hold it and bias and limits are in whole steps; the note says what became of it."""
     grid, how = exact_grid(build.draft, value), "kept"
     if grid is None:
         dtype = IntType(OUTPUT_BITS, True)
@@ -120,7 +120,9 @@ def _quantized_output(build: Builder, step: Step, value: Sum) -> str:
         grid, how = Grid(dtype, (largest or 1.0) / dtype.hi, dtype.lo, dtype.hi, Rounding.HALF_UP), "rounded"
         off = 0.5
     else:
-        off = float(np.abs(value.offset / grid.scale - np.rint(value.offset / grid.scale)).max())
+        ends = [end for end in bounds(build.draft, value) if end in (value.lo, value.hi)]
+        steps = np.append(value.offset, ends) / grid.scale
+        off = float(np.abs(steps - np.rint(steps)).max())
     name = build.draft.quantize(step.path, value, grid)
     if off:
         build.rounded[name] = off

@@ -95,8 +95,14 @@ def read_onnx(path: Path, supported: tuple[str, ...]) -> OnnxModel:
 
 
 def first_line(error: Exception) -> str:
-    """What a library's error says first, in one line."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """What a library's error says first, in one line, which may repeat names of the file's."""
+    return shown(next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__))
+
+
+def shown(name: str) -> str:
+    """A text from the file as messages show it: in one line, not too long."""
+    name = name[:LONGEST_NAME]
+    return name if name.isprintable() else ascii(name)
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -121,7 +127,7 @@ def _refuse_foreign(model: onnx.ModelProto, supported: tuple[str, ...]) -> None:
     if model.graph.sparse_initializer:
         raise UnsupportedModel("graph: has sparse initializers, which are not supported; make them dense")
     for index, node in enumerate(model.graph.node):
-        where = f"{_path(node, index)} ({node.op_type[:LONGEST_NAME]})"
+        where = f"{_path(node, index)} ({shown(node.op_type)})"
         if node.op_type in QUANTIZERS and node.domain in ("", *QONNX_DOMAINS):
             node.domain = QONNX_DOMAIN
         elif "channels_last" in node.domain:
@@ -136,6 +142,9 @@ def _refuse_foreign(model: onnx.ModelProto, supported: tuple[str, ...]) -> None:
         else:
             node.domain = ""
     versions = [entry.version for entry in model.opset_import if entry.domain in ONNX_DOMAINS]
+    if not versions:
+        raise UnsupportedModel("graph: does not say which version of ONNX's operators it uses (opset_import), must say "
+                               "one; export it again")
     del model.opset_import[:]
     model.opset_import.extend([helper.make_opsetid("", max(versions)), helper.make_opsetid(QONNX_DOMAIN, 2)])
 
@@ -165,7 +174,7 @@ def _only_input(model: onnx.ModelProto) -> str:
     constant = {tensor.name for tensor in model.graph.initializer}
     names = [value.name for value in model.graph.input if value.name not in constant]
     if len(names) != 1:
-        raise UnsupportedModel(f"graph: has {len(names)} inputs ({', '.join(names)[:LONGEST_NAME]}), must have one")
+        raise UnsupportedModel(f"graph: has {len(names)} inputs ({shown(', '.join(names))}), must have one")
     for value in [value for value in model.graph.input if value.name in constant]:
         model.graph.input.remove(value)
     return names[0]
@@ -175,17 +184,17 @@ def _fix_batch(model: onnx.ModelProto, name: str) -> None:
     """One image where the batch is left open; every other dimension must be a number already."""
     tensor = model.graph.input[0].type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
-        raise UnsupportedModel(f"{name}: is an input of type {_type_name(tensor.elem_type)}, must be float32; quantize "
-                               f"inside the model")
+        raise UnsupportedModel(f"{shown(name)}: is an input of type {_type_name(tensor.elem_type)}, must be float32; "
+                               f"quantize inside the model")
     dimensions = tensor.shape.dim
     if len(dimensions) not in (2, 4):
-        raise UnsupportedModel(f"{name}: is an input of {len(dimensions)} dimensions, must have 4 ([N, C, H, W]) or 2 "
-                               f"([N, F])")
+        raise UnsupportedModel(f"{shown(name)}: is an input of {len(dimensions)} dimensions, must have 4 "
+                               f"([N, C, H, W]) or 2 ([N, F])")
     for index, dimension in enumerate(dimensions):
         if index and dimension.dim_value < 1:
-            shown = repr(dimension.dim_param[:LONGEST_NAME]) if dimension.dim_param else "not given"
-            raise UnsupportedModel(f"{name}: its dimension {index} is dynamic ({shown}), only the batch may be; export "
-                                   f"with a fixed size")
+            found = repr(dimension.dim_param[:LONGEST_NAME]) if dimension.dim_param else "not given"
+            raise UnsupportedModel(f"{shown(name)}: its dimension {index} is dynamic ({found}), only the batch may be; "
+                                   f"export with a fixed size")
     if dimensions[0].dim_value < 1:
         dimensions[0].dim_value = 1
         del model.graph.value_info[:]
@@ -202,8 +211,11 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with all shapes, without what only computes constants: by QONNX's own passes."""
     _constants_to_initializers(model)
     wrapper = ModelWrapper(model).transform(InferShapes())
-    _refuse_huge(wrapper.model)
-    return wrapper.transform(FoldConstants(exclude_op_types=list(QUANTIZERS))).model
+    folding, more = FoldConstants(exclude_op_types=list(QUANTIZERS)), True
+    while more:
+        _refuse_huge(wrapper.model)     # a folded constant may be the size of another
+        wrapper, more = folding.apply(wrapper)
+    return wrapper.model
 
 
 def _constants_to_initializers(model: onnx.ModelProto) -> None:
@@ -227,7 +239,7 @@ def _shapes(model: onnx.ModelProto) -> Iterator[tuple[str, tuple[int, ...]]]:
 def _refuse_huge(model: onnx.ModelProto) -> None:
     for name, shape in _shapes(model):
         if np.prod([float(size) for size in shape]) > MAX_ELEMENTS:
-            raise UnsupportedModel(f"{name[:LONGEST_NAME]}: has shape {list(shape)[:8]}, must have at most "
+            raise UnsupportedModel(f"{shown(name)}: has shape {list(shape)[:8]}, must have at most "
                                    f"{MAX_ELEMENTS} elements")
 
 
