@@ -1,7 +1,6 @@
 """A trained torch module to the integer graph."""
 
 import math
-import operator
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -9,16 +8,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import fx, nn
-from torch.nn import functional
 
 from ..errors import UnsupportedModel
-from ..ir.graph import Flatten, Graph, Input, MaxPool2d, Node, Rounding, ShiftConv2d, SumPool2d
+from ..ir.graph import AdderConv2d, Flatten, Graph, Input, MaxPool2d, Node, Rounding, ShiftConv2d, SumPool2d
 from ..ir.types import IntType, ShiftWeight, TensorType
-from ..nn import AdderConv2d, Affine, PadShortcut, QuantAct, Quantizer
+from ..nn import AdderConv2d as AdderConv2dLayer
+from ..nn import AdderLinear as AdderLinearLayer
+from ..nn import Affine, PadShortcut, QuantAct, Quantizer
 from ..nn import ShiftConv2d as ShiftConv2dLayer
 from ..nn import ShiftLinear as ShiftLinearLayer
 from .check import check
 from .draft import Draft, Grid, Sum
+from .functions import ADDITIONS, AS_MODULE, MEANS, RESHAPES
 from .layers import known_type, redefined
 from .preprocess import input_metadata
 from .reference import Model, Reference, rounded_weights, verify_reference
@@ -28,9 +29,9 @@ from .trace import Trace, path_of, trace
 OUTPUT_BITS = 8
 """Of the quantizer that is added to an output that has none."""
 
-SUPPORTED = ("shifthw.nn.ShiftConv2d, ShiftLinear, PadShortcut, Affine, QuantAct, FixedPoint; torch.nn.BatchNorm1d, "
-             "BatchNorm2d, ReLU, ReLU6, Hardtanh, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), Flatten, Identity, "
-             "Dropout; + of two tensors")
+SUPPORTED = ("shifthw.nn.ShiftConv2d, ShiftLinear, AdderConv2d, AdderLinear, PadShortcut, Affine, QuantAct, "
+             "FixedPoint; torch.nn.BatchNorm1d, BatchNorm2d, ReLU, ReLU6, Hardtanh, MaxPool2d, AvgPool2d, "
+             "AdaptiveAvgPool2d(1), Flatten, Identity, Dropout; + of two tensors")
 
 
 class _RawInput(NamedTuple):
@@ -39,25 +40,6 @@ class _RawInput(NamedTuple):
 
 Value = str | Sum | _RawInput | None
 """What a step of the trace became: name of an activation, sum that waits for its quantizer, no tensor (None)."""
-
-def _dropout(p: float = 0.5, training: bool = True, inplace: bool = False) -> nn.Module:
-    """The module of functional.dropout, which drops in evaluation mode too unless it is told not to."""
-    if training:
-        raise ValueError("drops values in evaluation mode too; pass training=self.training")
-    return nn.Dropout(p, inplace)
-
-
-AS_MODULE: dict[Any, Callable[..., nn.Module]] = {
-    functional.relu: nn.ReLU, torch.relu: nn.ReLU, torch.relu_: nn.ReLU, "relu": nn.ReLU, "relu_": nn.ReLU,
-    functional.relu6: nn.ReLU6, functional.hardtanh: nn.Hardtanh, functional.max_pool2d: nn.MaxPool2d,
-    functional.avg_pool2d: nn.AvgPool2d, functional.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
-    functional.dropout: _dropout,
-}
-"""Functions and tensor methods that are a module with the same arguments."""
-ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
-RESHAPES = (torch.flatten, torch.reshape, "flatten", "view", "reshape")
-MEANS = (torch.mean, "mean")
-
 
 def convert(model: nn.Module, example_input: torch.Tensor, name: str | None = None,
             metadata: dict[str, object] | None = None) -> Graph:
@@ -109,6 +91,22 @@ def capture_float(model: nn.Module, example_input: torch.Tensor) -> Reference:
     return Reference(weights, converter.draft.affine())
 
 
+def round_adders(model: nn.Module, example_input: torch.Tensor) -> dict[str, float]:
+    """Round the weights of every adder layer of `model` to steps of its input, the scale of the quantizer before it.
+
+    To be called when the quantizers are calibrated, and again whenever their scales have moved: |x - w| of integers
+    needs one step for both. Returns the steps by the layers' paths. Raises UnsupportedModel as convert does.
+    """
+    converter = _Converter(trace(model, example_input), type(model).__name__)
+    converter.steps = {}
+    converter.run()
+    for path, step in converter.steps.items():
+        layer = model.get_submodule(path)
+        assert isinstance(layer, AdderConv2dLayer | AdderLinearLayer)
+        layer.set_step(step)
+    return converter.steps
+
+
 class _Converter:
     def __init__(self, traced: Trace, name: str) -> None:
         self.trace = traced
@@ -119,9 +117,11 @@ class _Converter:
         self.latent: dict[str, np.ndarray] = {}
         """Unrounded weights by node, each channel in the unit that its accumulators have with the smallest factor."""
         self.input_metadata: dict[str, object] = {}
+        self.steps: dict[str, float] | None = None
+        """Steps that adder layers are given, by path; None: they must have them."""
         self.modules: list[tuple[tuple[type, ...], Callable[[str, Any, Value], Value]]] = [
             ((Quantizer,), self._quantizer), ((ShiftConv2dLayer,), self._conv), ((ShiftLinearLayer,), self._linear),
-            ((AdderConv2d,), self._adder),
+            ((AdderConv2dLayer,), self._adder_conv), ((AdderLinearLayer,), self._adder_linear),
             ((PadShortcut,), self._shortcut), ((nn.BatchNorm1d, nn.BatchNorm2d), self._batch_norm),
             ((Affine,), self._affine),
             ((nn.ReLU6, nn.Hardtanh), lambda where, m, x: self._clamp(where, x, m.min_val, m.max_val)),
@@ -193,6 +193,13 @@ class _Converter:
                                    f"FixedPoint before it")
         return self.draft[value]
 
+    def _features(self, where: str, kind: str, count: int, value: Value) -> Node:
+        source = self._activation(where, value, kind)
+        if source.output.shape != (count, 1, 1):
+            raise UnsupportedModel(f"{where} ({kind}): its input has shape {source.output.shape}, must be {count} "
+                                   f"features; flatten it first")
+        return source
+
     def _sum(self, where: str, value: Value) -> Sum:
         if isinstance(value, Sum):
             return value
@@ -242,10 +249,7 @@ class _Converter:
         return self._shift_layer(where, module, op, source, unit)
 
     def _linear(self, where: str, module: ShiftLinearLayer, value: Value) -> Value:
-        source = self._activation(where, value, "ShiftLinear")
-        if source.output.shape != (module.in_features, 1, 1):
-            raise UnsupportedModel(f"{where} (ShiftLinear): its input has shape {source.output.shape}, must be "
-                                   f"{module.in_features} features; flatten it first")
+        source = self._features(where, "ShiftLinear", module.in_features, value)
         weight, unit = module.integer_weight(where)
         return self._shift_layer(where, module, ShiftConv2d(weight), source, unit)
 
@@ -258,9 +262,35 @@ class _Converter:
         self.latent[value.tensors[0]] = latent / (unit / unit.min())[:, None, None, None]
         return value
 
-    def _adder(self, where: str, module: AdderConv2d, value: Value) -> Value:
-        raise UnsupportedModel(f"{where} (AdderConv2d): is an adder layer, -sum |x - w|, which the engine has no lanes "
-                               f"for; it runs in torch only; use a network of shift layers")
+    def _adder_conv(self, where: str, module: AdderConv2dLayer, value: Value) -> Value:
+        source = self._activation(where, value, "AdderConv2d")
+        weight = self._adder_weight(where, module, source)
+        op = AdderConv2d(weight, module.stride, module.padding, module.dilation, module.groups)
+        return self._adder_layer(where, module, op, source)
+
+    def _adder_linear(self, where: str, module: AdderLinearLayer, value: Value) -> Value:
+        source = self._features(where, "AdderLinear", module.in_features, value)
+        return self._adder_layer(where, module, AdderConv2d(self._adder_weight(where, module, source)), source)
+
+    def _adder_weight(self, where: str, module: AdderConv2dLayer | AdderLinearLayer, source: Node) -> np.ndarray:
+        label, scale = f"{where} ({type(module).__name__})", source.output.scale
+        if self.steps is not None:
+            if self.steps.setdefault(where, scale) != scale:
+                raise UnsupportedModel(f"{label}: is fed by quantizers of steps {self.steps[where]:.6g} and "
+                                       f"{scale:.6g}; give both one scale, or use two layers")
+            module.set_step(scale)
+        elif float(module.step) not in (0.0, scale):
+            raise UnsupportedModel(f"{label}: its weights are multiples of {float(module.step):.6g}, must be of its "
+                                   f"input's step {scale:.6g}; call shifthw.frontend.round_adders(model, "
+                                   f"example_input) again")
+        return module.integer_weight(label)
+
+    def _adder_layer(self, where: str, module: AdderConv2dLayer | AdderLinearLayer, op: AdderConv2d,
+                     source: Node) -> Sum:
+        bias = None if module.b is None else module.b.detach().double().numpy()
+        value = convolved(self.draft, where, op, source.name, np.full(len(op.weight), source.output.scale), bias)
+        self.latent[value.tensors[0]] = module.adder.detach().double().numpy().reshape(op.weight_shape)
+        return value
 
     def _shortcut(self, where: str, module: PadShortcut, value: Value) -> Value:
         """A 1x1 convolution with one-hot weights, and the same grid behind it: an exact copy."""

@@ -3,9 +3,19 @@
 from torch import fx, nn
 
 from ..errors import UnsupportedModel
-from ..nn import AdderConv2d, Affine, FixedPoint, PadShortcut, QuantAct, Quantizer, ShiftConv2d, ShiftLinear
+from ..nn import (
+    AdderConv2d,
+    AdderLinear,
+    Affine,
+    FixedPoint,
+    PadShortcut,
+    QuantAct,
+    Quantizer,
+    ShiftConv2d,
+    ShiftLinear,
+)
 
-OWN = (AdderConv2d, Affine, FixedPoint, PadShortcut, QuantAct, Quantizer, ShiftConv2d, ShiftLinear)
+OWN = (AdderConv2d, AdderLinear, Affine, FixedPoint, PadShortcut, QuantAct, Quantizer, ShiftConv2d, ShiftLinear)
 KNOWN = (*OWN, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d,
          nn.Flatten, nn.Hardtanh, nn.Identity, nn.MaxPool2d, nn.ReLU, nn.ReLU6)
 """Types that have a mapping; of a subclass, the nearest of them is what it is converted as."""

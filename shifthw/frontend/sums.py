@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import UnsupportedModel
-from ..ir.graph import ShiftConv2d, SumPool2d
+from ..ir.graph import Convolution, SumPool2d
 from ..ir.verify import is_accumulator
 from .draft import Draft, Sum
 
@@ -15,7 +15,7 @@ def real_value(draft: Draft, tensor: str, factor: np.ndarray, offset: np.ndarray
     return Sum(draft[tensor].output.shape, (tensor,), (factor,), np.zeros(len(factor)) if offset is None else offset)
 
 
-def convolved(draft: Draft, where: str, op: ShiftConv2d, source: str, factor: np.ndarray,
+def convolved(draft: Draft, where: str, op: Convolution, source: str, factor: np.ndarray,
               offset: np.ndarray | None = None) -> Sum:
     """Append a convolution of `source`; one step of its output channel c is worth factor[c]."""
     name = draft.add(where, op, source, float(factor.min()))

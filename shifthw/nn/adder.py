@@ -64,8 +64,8 @@ class _AdderLayer(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _units(self) -> torch.Tensor:
-        """The rounded weights in steps."""
-        units = torch.round(self.adder.detach() / self.step.to(self.adder.dtype))
+        """The rounded weights in steps, float64: the same whatever type the module is changed to."""
+        units = torch.round(self.adder.detach().double() / self.step)
         if self.weight_bits is None:
             return units
         return units.clamp_(-(1 << (self.weight_bits - 1)), (1 << (self.weight_bits - 1)) - 1)
@@ -74,7 +74,7 @@ class _AdderLayer(nn.Module):
         """The weights as used, gradients straight through."""
         if float(self.step) == 0:
             return self.adder
-        return StraightThrough.apply(self.adder, self._units() * self.step.to(self.adder.dtype))
+        return StraightThrough.apply(self.adder, (self._units() * self.step).to(self.adder.dtype))
 
     def integer_weight(self, where: str = "weights") -> np.ndarray:
         """The weights in steps, int64[out, in/groups, kh, kw] (kh = kw = 1 for a linear layer).
@@ -84,7 +84,7 @@ class _AdderLayer(nn.Module):
         if float(self.step) == 0:
             raise UnsupportedModel(f"{where}: its weights have no step; call shifthw.frontend.round_adders(model, "
                                    f"example_input) when the quantizers are calibrated")
-        units = self._units().double()
+        units = self._units()
         if not bool((units.abs() <= MAX_ADDER_WEIGHT).all()):
             raise UnsupportedModel(f"{where}: has weights up to {float(units.abs().max()):.3g} steps of its input, "
                                    f"must be at most {MAX_ADDER_WEIGHT}; calibrate the quantizer before it")

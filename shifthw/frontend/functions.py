@@ -1,0 +1,28 @@
+"""Functions of torch and methods of tensors that the converter knows."""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+def _dropout(p: float = 0.5, training: bool = True, inplace: bool = False) -> nn.Module:
+    """The module of functional.dropout, which drops in evaluation mode too unless it is told not to."""
+    if training:
+        raise ValueError("drops values in evaluation mode too; pass training=self.training")
+    return nn.Dropout(p, inplace)
+
+
+AS_MODULE: dict[Any, Callable[..., nn.Module]] = {
+    functional.relu: nn.ReLU, torch.relu: nn.ReLU, torch.relu_: nn.ReLU, "relu": nn.ReLU, "relu_": nn.ReLU,
+    functional.relu6: nn.ReLU6, functional.hardtanh: nn.Hardtanh, functional.max_pool2d: nn.MaxPool2d,
+    functional.avg_pool2d: nn.AvgPool2d, functional.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
+    functional.dropout: _dropout,
+}
+"""Functions and tensor methods that are a module with the same arguments."""
+ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
+RESHAPES = (torch.flatten, torch.reshape, "flatten", "view", "reshape")
+MEANS = (torch.mean, "mean")
