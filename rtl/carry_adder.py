@@ -9,6 +9,8 @@ from .lut import LutFunction, place_lut
 
 CARRY_BITS = {"xc7": 4, "xcup": 8}
 """Bits of a carry primitive by device family: 7 series CARRY4, UltraScale+ CARRY8."""
+ADDENDS = 3
+"""Numbers that `add` takes."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def add(m: Module, operands: Sequence[Operand], family: str, name: str) -> Opera
             o6, o5 = place_lut(m, place, wires, total, LutFunction.of(last, lambda x, n: x ^ n))
             data.append(o5)
         select.append(o6)
-    return Operand(_carry_chain(m, select, data, family, name)[:highest.bit_length()], highest)
+    return Operand(carry_chain(m, select, data, family, name)[:highest.bit_length()], highest)
 
 
 def _majority(wires: dict[str, Value]) -> LutFunction:
@@ -81,7 +83,7 @@ def _majority(wires: dict[str, Value]) -> LutFunction:
     return LutFunction.of(names, rule)
 
 
-def _carry_chain(m: Module, select: Sequence[Value], data: Sequence[Value], family: str, name: str) -> Value:
+def carry_chain(m: Module, select: Sequence[Value], data: Sequence[Value], family: str, name: str) -> Value:
     """The sum bits and the carry out of select ^ carry, where the carry is handed on or, at select 0, is data."""
     size = CARRY_BITS[family]
     result: list[Value] = []
@@ -112,7 +114,7 @@ def carry_outs(m: Module, chains: Sequence[tuple[Sequence[Value], Sequence[Value
     """The carry outs of separate chains (select, data) of equal length: two to a primitive that has room for them."""
     length, half = len(chains[0][0]), CARRY_BITS["xc7"]
     if family == "xc7" or length > half:
-        return [_carry_chain(m, select, data, family, f"{name}{i}")[-1] for i, (select, data) in enumerate(chains)]
+        return [carry_chain(m, select, data, family, f"{name}{i}")[-1] for i, (select, data) in enumerate(chains)]
     outs: list[Value] = []
     padding = [Const(0, 1)] * (half - length)
     for n in range(0, len(chains), 2):
@@ -121,3 +123,14 @@ def carry_outs(m: Module, chains: Sequence[tuple[Sequence[Value], Sequence[Value
         _, co = _carry(m, select, data, Const(0, 1), family, f"{name}_", n, halves=True)
         outs += [co[half * i + length - 1] for i in range(len(pair))]
     return outs
+
+
+def add_up(m: Module, numbers: Sequence[Operand], family: str) -> Operand:
+    """The sum of many: up to ADDENDS at a time, then a register, again and again."""
+    level = 0
+    while len(numbers) > 1:
+        level += 1
+        groups = [numbers[n:n + ADDENDS] for n in range(0, len(numbers), ADDENDS)]
+        numbers = [(add(m, group, family, f"sum{level}_{n}") if len(group) > 1 else group[0])
+                   .register(m, f"sum{level}_{n}") for n, group in enumerate(groups)]
+    return numbers[0]

@@ -2,12 +2,10 @@
 
 from amaranth.hdl import Cat, Const, Module
 
-from .carry_adder import CARRY_BITS, Operand, add
+from .carry_adder import ADDENDS, CARRY_BITS, Operand, add_up
 from .dot import Dot
 from .minimum_primitive import PrimitiveMinima
 from .rotate_lane import RotateLane, rotates
-
-ADDENDS = 3
 
 
 def has_primitives(family: str, activation_bits: int, exponent_levels: int) -> bool:
@@ -75,10 +73,7 @@ class PrimitiveDot(Dot):
         m = Module()
         operands = self._operands(m)
         numbers = [self._lane(m, i, operands.word_select(i, self.activation_bits)) for i in range(self.simd)]
-        for level in range(1, self.adder_levels + 1):
-            groups = [numbers[n:n + ADDENDS] for n in range(0, len(numbers), ADDENDS)]
-            numbers = [self._sum(m, group, f"sum{level}_{n}") for n, group in enumerate(groups)]
-        total = numbers[0]
+        total = add_up(m, numbers, self.family)
         for n in range(self.latency - self.adder - self.lane_stages - self.adder_levels):
             total = total.register(m, f"wait{n}")
         m.d.comb += self.o.eq(total.bits if self.exponent_levels else Cat(Const(0, 1), total.bits))
@@ -109,8 +104,3 @@ class PrimitiveDot(Dot):
             lane.zero.eq(self.zero[i]),
         ]
         return Operand(lane.o, (1 << self.lane_bits) - 1, lane.invert if defer_sign else None)
-
-    def _sum(self, m, group, name):
-        """The sum of up to three operands, registered."""
-        total = add(m, group, self.family, name) if len(group) > 1 else group[0]
-        return total.register(m, name)

@@ -25,12 +25,12 @@ SHAPES: dict[str, tuple[int, int, int, int, tuple[int, ...], int | None]] = {
 }
 
 
-def create(shape: str, ties_to_even: bool = False) -> Requantize:
+def create(shape: str, ties_to_even: bool = False, operand_sum: bool = False) -> Requantize:
     """The component of one of SHAPES."""
     activation, accumulator, multiplier, bias, shifts, residual = SHAPES[shape]
     return Requantize(activation_bits=activation, accumulator_bits=accumulator, multiplier_bits=multiplier,
                       bias_bits=bias, shifts=shifts, residual=residual is not None, residual_shift=residual or 0,
-                      ties_to_even=ties_to_even)
+                      ties_to_even=ties_to_even, operand_sum=operand_sum)
 
 
 def extremes(bits: int) -> list[int]:
@@ -62,7 +62,9 @@ def operand_sets(dut: Requantize, count: int, seed: int) -> list[dict[str, int]]
                      "b": number(dut.bias_bits), "r": number(a) % (1 << a) if dut.residual else 0,
                      "mr": number(m_bits) if m_bits and dut.residual else 1})
     clamps = [(-1 << a, (1 << a) - 1), (0, (1 << a) - 1), (-1 << (a - 1), (1 << (a - 1)) - 1), (0, 0), (-1, 2)]
-    for values in sets:
+    for n, values in enumerate(sets):
+        if dut.operand_sum:
+            values["less"] = extremes(dut.accumulator_bits)[n % 4] if n % 5 else number(dut.accumulator_bits)
         values["lo"], values["hi"] = clamps[int(rng.integers(len(clamps)))]
         values["shift_select"] = int(rng.integers(len(dut.shifts)))
     if dut.ties_to_even:
@@ -77,7 +79,9 @@ def operand_sets(dut: Requantize, count: int, seed: int) -> list[dict[str, int]]
 
 def total_of(dut: Requantize, v: dict[str, int]) -> int:
     """The sum, in Python's integers."""
-    return v["acc"] * v["m"] + (v["r"] << dut.residual_shift) * v["mr"] + v["b"]
+    half = 1 << (dut.accumulator_bits - 1)
+    operand = (v["acc"] - v.get("less", 0) + half) % (2 * half) - half
+    return operand * v["m"] + (v["r"] << dut.residual_shift) * v["mr"] + v["b"]
 
 
 def reference(dut: Requantize, v: dict[str, int]) -> int:
@@ -89,10 +93,10 @@ def reference(dut: Requantize, v: dict[str, int]) -> int:
     return max(v["lo"], min(v["hi"], value)) % (1 << dut.activation_bits)
 
 
-@pytest.mark.parametrize("ties_to_even", [False, True])
+@pytest.mark.parametrize(("ties_to_even", "operand_sum"), [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_hardware_and_model(shape: str, ties_to_even: bool) -> None:
-    dut = create(shape, ties_to_even)
+def test_hardware_and_model(shape: str, ties_to_even: bool, operand_sum: bool) -> None:
+    dut = create(shape, ties_to_even, operand_sum)
     check_members(dut)
     sets = operand_sets(dut, 400, seed=12)
     inputs = [{name: value for name, value in values.items() if name in dut.signature.members} for values in sets]
@@ -102,7 +106,7 @@ def test_hardware_and_model(shape: str, ties_to_even: bool) -> None:
     for values, record in zip(sets, records, strict=True):
         model = dut.model(np.array([values["acc"]], object), values["m"], values["b"], r=values["r"], mr=values["mr"],
                           shift=dut.shifts[values["shift_select"]], lo=values["lo"], hi=values["hi"],
-                          even=bool(values.get("even")))
+                          even=bool(values.get("even")), less=values.get("less", 0))
         assert record["y"] == reference(dut, values) == int(model[0]), values
 
 

@@ -62,16 +62,19 @@ def random_layer(rng: np.random.Generator, config: ArrayConfig) -> dict[str, int
               "idle": 4, "step_base": 8, "in_row": 64, "in_group_stride": 64, "in_advance": 2, "in_signed": 2,
               "weight_base": 16, "weight_stride": 16, "scale_base": 8, "residual_row": 64,
               "residual_group_stride": 64, "residual_signed": 2, "out_row": 64, "out_group_stride": 64}
+    if config.adder:
+        ranges["adder"] = 2
     fields = {name: int(rng.integers(0, top)) for name, top in ranges.items()}
     return {"opcode": Opcode.POOL if pool else Opcode.CONV, "reduce": reduce, "weight_hold": reduce,
             "residual": int(not pool and rng.integers(0, 2)), **fields}
 
 
-@pytest.mark.parametrize(("pixels", "simd", "pe"), [(4, 8, 8), (8, 8, 2), (2, 4, 4)])
-def test_every_step_of_random_layers(pixels: int, simd: int, pe: int) -> None:
+@pytest.mark.parametrize(("pixels", "simd", "pe", "adder"), [(4, 8, 8, False), (8, 8, 2, False), (2, 4, 4, True)])
+def test_every_step_of_random_layers(pixels: int, simd: int, pe: int, adder: bool) -> None:
     rng = np.random.default_rng(SEED)
     config = ArrayConfig(pixels=pixels, simd=simd, pe=pe, feature_rows=64, weight_words=64, step_words=16,
-                         scale_words=16, instruction_words=32, residual=True, max_pool=True, lane_sum=True)
+                         scale_words=16, instruction_words=32, residual=True, max_pool=True, lane_sum=True,
+                         adder=adder)
     dut = Sequencer(config=config)
     check_members(dut)
     layers = [random_layer(rng, config) for _ in range(25)]
@@ -85,7 +88,8 @@ def test_every_step_of_random_layers(pixels: int, simd: int, pe: int) -> None:
     # The step is registered: it is presented one cycle after the state that makes it.
     presented = records[1:len(expected) + 1]
     for cycle, (got, want) in enumerate(zip(presented, expected, strict=True)):
-        assert {name: got[name] for name in FLAGS} == {name: want.get(name, 0) for name in FLAGS}, f"cycle {cycle}"
+        flags = FLAGS + (("adder",) if adder else ())
+        assert {name: got[name] for name in flags} == {name: want.get(name, 0) for name in flags}, f"cycle {cycle}"
         shown = [name for name in want if name not in ("row", "entry") or not want.get("reduce")]
         assert {name: got[name] for name in shown} == {name: want[name] for name in shown}, f"cycle {cycle}"
     assert len(records) == len(expected) + PER_INSTRUCTION_CYCLES + 1
