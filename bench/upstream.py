@@ -61,7 +61,7 @@ def options(case: dict[str, Any]) -> SourceOptions:
 
 def adder(case: dict[str, Any], tensors: Tensors) -> nn.Module:
     """The adder layer of a case."""
-    layer = AdderConv2d(case["cin"], case["cout"], case["k"], case["s"], case["p"], case["bias"])
+    layer = AdderConv2d(case["cin"], case["cout"], case["k"], case["s"], case["p"], bias=case["bias"])
     layer.load_state_dict(tensors)
     return layer
 

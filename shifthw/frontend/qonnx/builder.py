@@ -67,7 +67,9 @@ class Builder:
 
     def is_constant(self, name: str) -> bool:
         """Whether a tensor of the model does not depend on the network's input."""
-        return isinstance(self._values[name], Constant) if name in self._values else name in self.model.constants
+        if name in self._values:
+            return isinstance(self._values[name], Constant)
+        return not any(name in step.outputs for step in self.model.steps)
 
     def has(self, step: Step, index: int) -> bool:
         """Whether an optional input is there."""
