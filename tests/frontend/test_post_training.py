@@ -190,6 +190,7 @@ def test_the_sign_of_the_input_is_that_of_the_images(low: float, dtype: str) -> 
 def test_batch_norms_are_measured_on_what_the_rounded_weights_give() -> None:
     torch.manual_seed(7)
     model, x = nn.Sequential(conv(), norm(), nn.ReLU(), conv(4), norm()), images(count=20)
+    model[1].momentum = model[4].momentum = 1.0     # as trained: the statistics are those of the images
     with torch.no_grad():
         model.train()(x)
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -206,7 +207,7 @@ def test_batch_norms_are_measured_on_what_the_rounded_weights_give() -> None:
         assert torch.allclose(real.double(), expected, atol=1e-5)
         steps = interpret(graph, input_integers(graph, x.numpy()))[graph.outputs[0]]
         found[count] = decibels(expected, torch.from_numpy(steps) * graph[graph.outputs[0]].output.scale)
-    assert found[20] != found[0]
+    assert found[20] > found[0] + 1
 
 
 @pytest.mark.parametrize("count", [2, 101, 250])
