@@ -1,4 +1,4 @@
-"""Fine-tune a float network of networks.py with power-of-two weights and integer activations; save a model file.
+"""Fine-tune a float network of catalog.py with power-of-two weights and integer activations; save a model file.
 
     python examples/finetune.py resnet20 --weights resnet20_float.pt --data cifar-10-python.tar.gz \\
         --data-name CIFAR-10 --weight-bits 4 --terms 1 --epochs 30 --out resnet20.pt
@@ -15,8 +15,8 @@ from pathlib import Path
 import image_data
 import numpy as np
 import torch
+from catalog import CLASSES, NETWORKS
 from image_data import Images
-from networks import CLASSES, NETWORKS
 from torch import fx
 from training import (
     CannotTrain,
@@ -72,7 +72,7 @@ def integer_accuracy(graph: Graph, data: Images) -> float:
 def save(model: fx.GraphModule, options: argparse.Namespace, test: Images, card: dict[str, object]) -> Graph:
     """Write the model file with the integer network's accuracy and the file's own size in its card."""
     def write() -> Graph:
-        return shifthw.save(model, options.out, real(test.images[:2]), name=options.network,
+        return shifthw.save(model, options.out, real(test.images[:2]), name=options.out.stem,
                             classes=CLASSES[options.network], card=card)
 
     graph = write()

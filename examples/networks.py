@@ -123,9 +123,3 @@ def lenet5() -> LeNet5:
 def conv_mnist() -> ConvMNIST:
     """DeepShift's MNIST network: 2.3 million multiply-adds."""
     return ConvMNIST()
-
-
-CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-DIGITS = tuple("0123456789")
-NETWORKS = {network.__name__: network for network in (resnet20, resnet8, lenet5, conv_mnist)}
-CLASSES = {"resnet20": CIFAR_CLASSES, "resnet8": CIFAR_CLASSES, "lenet5": DIGITS, "conv_mnist": DIGITS}

@@ -1,4 +1,4 @@
-"""Train an ordinary network of networks.py in floating point; interrupted, the same command goes on.
+"""Train an ordinary network of catalog.py in floating point; interrupted, the same command goes on.
 
     python examples/train_float.py resnet20 --data cifar-10-python.tar.gz --epochs 30 --out resnet20_float.pt
     python examples/train_float.py lenet5 --data mnist --no-flip --crop 2 --epochs 8 --out lenet5_float.pt
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import image_data
 import torch
-from networks import NETWORKS
+from catalog import NETWORKS
 from training import CannotTrain, accuracy, add_recipe, check_out, load_weights, recipe_of, train
 
 TEST_EVERY = 5

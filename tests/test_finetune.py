@@ -20,7 +20,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def search_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(EXAMPLES)
     yield
-    for name in ("image_data", "networks", "training", "train_float", "finetune"):
+    for name in ("image_data", "networks", "adder_networks", "catalog", "training", "train_float", "finetune"):
         sys.modules.pop(name, None)
 
 
@@ -56,12 +56,12 @@ def arguments(folder: Path, out: Path) -> list[object]:
 
 def test_model_file_and_its_card(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                  capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "lenet5.pt"
+    out = tmp_path / "spots.pt"
     run(monkeypatch, "finetune", *arguments(folder, out), "--last-terms", 2, "--float-accuracy", 91.25)
     model = load_model(out)
     graph, card = model.graph, model.graph.metadata["card"]
     assert isinstance(card, dict)
-    assert (graph.name, graph.metadata["classes"]) == ("lenet5", list("0123456789"))
+    assert (graph.name, graph.metadata["classes"]) == ("spots", list("0123456789"))
     assert (card["weights"], card["data"], card["training_images"], card["test_images"]) == \
         ("trained", "bright spots", 256, 60)
     assert (card["epochs"], card["seed"], card["recipe"]["learning_rate"], card["float_recipe"]["learning_rate"]) == \
@@ -81,7 +81,9 @@ def test_model_file_and_its_card(folder: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def test_interrupted_training_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, part = tmp_path / "whole.pt", tmp_path / "part.pt"
+    whole, part = tmp_path / "whole" / "spots.pt", tmp_path / "part" / "spots.pt"
+    for path in (whole, part):
+        path.parent.mkdir()
     run(monkeypatch, "finetune", *arguments(folder, whole))
     training = importlib.import_module("training")
     save = training._save

@@ -1,4 +1,4 @@
-"""examples/training.py, train_float.py and networks.py: a few steps on tiny random data, stopped and resumed."""
+"""examples/training.py, train_float.py and catalog.py: a few steps on tiny random data, stopped and resumed."""
 
 import importlib
 import sys
@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-PARAMETERS = {"resnet20": 269_722, "resnet8": 78_042, "lenet5": 61_706, "conv_mnist": 431_080}
+PARAMETERS = {"resnet20": 269_722, "resnet8": 78_042, "lenet5": 61_706, "conv_mnist": 431_080,
+              "shiftadd_resnet20": 560_026, "adder_resnet20": 269_722}
 """Biases and batch norms included."""
 
 
@@ -21,7 +22,7 @@ PARAMETERS = {"resnet20": 269_722, "resnet8": 78_042, "lenet5": 61_706, "conv_mn
 def search_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(EXAMPLES)
     yield
-    for name in ("image_data", "networks", "training", "train_float"):
+    for name in ("image_data", "networks", "adder_networks", "catalog", "training", "train_float"):
         sys.modules.pop(name, None)
 
 
@@ -122,10 +123,10 @@ def test_augmented_images_are_moved_and_mirrored(training: ModuleType) -> None:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_networks(name: str) -> None:
-    networks = importlib.import_module("networks")
-    assert set(networks.NETWORKS) == set(PARAMETERS)
-    model = networks.NETWORKS[name]().eval()
-    shape = (2, 3, 32, 32) if name.startswith("resnet") else (2, 1, 28, 28)
+    catalog = importlib.import_module("catalog")
+    assert set(catalog.NETWORKS) == set(catalog.CLASSES) == set(PARAMETERS)
+    model = catalog.NETWORKS[name]().eval()
+    shape = (2, 3, 32, 32) if "resnet" in name else (2, 1, 28, 28)
     assert model(torch.rand(shape)).shape == (2, 10)
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
 

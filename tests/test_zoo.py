@@ -25,12 +25,12 @@ from shifthw.lower import compile_graph
 from shifthw.zoo.digits import DigitsNet
 from shifthw.zoo.files import model_path
 from shifthw.zoo.resnet import resnet8, resnet20
-from shifthw.zoo.seeded import calibrate, seed_weights, synthetic_images
+from shifthw.zoo.seeded import calibrate, seed_weights, seeded_model, synthetic_images
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MNIST = ("MNIST", 60_000, (1, 28, 28))
 CIFAR10 = ("CIFAR-10, JPEG q75 copy", 50_000, (3, 32, 32))
-TRAINED = {"lenet5": MNIST, "conv_mnist": MNIST, "resnet20": CIFAR10}
+TRAINED = {"lenet5": MNIST, "conv_mnist": MNIST, "resnet8": CIFAR10, "resnet20": CIFAR10, "resnet20_w3": CIFAR10}
 """Data, training images and shape of an image of the networks that examples/finetune.py made."""
 CARD = {"weights": str, "data": str, "training_images": int, "test_images": int, "method": str, "weight_bits": int,
         "terms": int, "activation_bits": int, "epochs": int, "seed": int, "recipe": dict, "float_recipe": dict,
@@ -59,9 +59,8 @@ def example(name: str) -> ModuleType:
 
 
 def test_names_and_descriptions() -> None:
-    assert zoo.names() == ("digits", "lenet5", "conv_mnist", "resnet8", "resnet20")
-    assert all(zoo.describe(name).startswith("trained: ") for name in ("digits", *TRAINED))
-    assert zoo.describe("resnet8").startswith("seeded: ")
+    assert zoo.names() == ("digits", *TRAINED)
+    assert all(zoo.describe(name).startswith("trained: ") for name in zoo.names())
     with pytest.raises(UnsupportedModel, match="zoo: has no network 'vgg'; there are digits, lenet5, conv_mnist"):
         zoo.build("vgg")
 
@@ -98,12 +97,14 @@ def test_multipliers_are_18_bits_and_shifts_few(graph: Graph) -> None:
     assert len({op.shift for op in operations}) <= 4
 
 
-@pytest.mark.parametrize("name", ["digits", "resnet8"])
+@pytest.mark.parametrize("name", ["digits", "seeded resnet8"])
 def test_activations_use_their_range(name: str) -> None:
-    """Of the networks whose images are here: the seeded one was calibrated on such."""
-    graph = zoo.build(name)
-    shape = graph.nodes[0].output.shape
-    images = example("digits_data").split()[1].images if graph.name == "digits" else synthetic_images(24, shape, 77)
+    """Of a trained network whose images are here, and of a seeded one, which was calibrated on such."""
+    shape = (3, 32, 32)
+    if name == "digits":
+        graph, images = zoo.build(name), example("digits_data").split()[1].images
+    else:
+        graph, images = seeded_model(resnet8(), name, shape, 20).graph, synthetic_images(24, shape, 77)
     results = interpret(graph, images, keep="all")
     for node in graph.nodes:
         if isinstance(node.op, Input | Requantize) and node.name != "input":
@@ -150,6 +151,8 @@ def test_card_of_a_trained_network(name: str, tmp_path: Path) -> None:
     assert graph.nodes[0].output.shape == shape
     assert model.fake_reference is not None and model.float_reference is not None
     assert card["integer_accuracy"] >= card["float_start_accuracy"] - 0.005
+    if shape == (3, 32, 32):    # against float training of the same length in all
+        assert card["integer_accuracy"] >= card["float_accuracy"] - {4: 0.015, 3: 0.025}[card["weight_bits"]]
     assert card["integer_accuracy"] == pytest.approx(card["fake_quantized_accuracy"], abs=0.001)
 
 
@@ -165,7 +168,7 @@ def test_integer_network_follows_the_fake_quantized_one(name: str) -> None:
     steps = interpret(graph, images)[graph.outputs[0]].reshape(20, -1)
     off = np.abs(steps - (expected / graph[graph.outputs[0]].output.scale).numpy())
     assert off.max() < 2.5
-    assert np.mean(off > 0.5) < 0.25
+    assert np.mean(off > 0.5) < 0.3
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -13,7 +13,7 @@ from ..errors import UnsupportedModel
 from ..ir.verify import MAX_ADDER_WEIGHT
 from ..ir.windows import Area
 from ..quantize import Form
-from .distances import LEARNING_RATE, Distances
+from .distances import LEARNING_RATE, Distances, exported_distances
 from .quantizers import QuantAct, Quantizer
 from .shift import ShiftConv2d, StraightThrough
 
@@ -28,9 +28,11 @@ class _AdderLayer(nn.Module):
     step         real value of one unit of the weights; 0: they are not rounded. Saved if it is not 0
     weight_bits  4..16: units are limited to signed integers of so many bits; None: no limit
     eta          of the gradients: see shifthw.nn.distances
+    function     what computes distances and gradients
     """
 
     step: torch.Tensor
+    function: type[torch.autograd.Function] = Distances
 
     def __init__(self, shape: tuple[int, ...], bias: bool, weight_bits: int | None, eta: float | None) -> None:
         super().__init__()
@@ -94,8 +96,12 @@ class _AdderLayer(nn.Module):
         """y of x[N, C, H, W] without bias, in the parameters' type at least: autocast's bfloat16 cannot hold sums."""
         weight = self.rounded_weight()
         wide = torch.promote_types(x.dtype, weight.dtype)
-        kernel = weight if weight.ndim == 4 else weight[:, :, None, None]
-        return Distances.apply(x.to(wide), kernel.to(wide), area, self.eta)
+        x, weight = x.to(wide), weight.to(wide)
+        if torch.compiler.is_exporting():
+            return exported_distances(x, weight, area.stride, area.padding, area.dilation, area.groups)
+        if weight.ndim == 4:
+            return self.function.apply(x, weight, area, self.eta)
+        return self.function.apply(x[:, :, None, None], weight[:, :, None, None], area, self.eta).flatten(1)
 
 
 class AdderConv2d(_AdderLayer):
@@ -140,7 +146,7 @@ class AdderLinear(_AdderLayer):
         super().__init__((out_features, in_features), bias, weight_bits, eta)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self._distances(x[:, :, None, None], Area((1, 1), (1, 1), (0, 0, 0, 0), (1, 1), 1)).flatten(1)
+        y = self._distances(x, Area((1, 1), (1, 1), (0, 0, 0, 0), (1, 1), 1))
         return y if self.b is None else y + self.b
 
     def extra_repr(self) -> str:

@@ -4,20 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import nn
-
 from ..errors import UnsupportedModel
-from ..frontend.convert import convert_model
 from ..frontend.model_file import load_model, write_model
 from ..frontend.reference import Model
 from ..ir.graph import Graph
 from .files import model_path
-from .resnet import CLASSES, resnet8
-from .seeded import CALIBRATION_IMAGES, calibrate, seed_weights, synthetic_images
-
-SEED = 20
-CIFAR_SHAPE = (3, 32, 32)
 
 
 @dataclass(frozen=True)
@@ -28,28 +19,18 @@ class Entry:
     build: Callable[[], Model]
 
 
-def _seeded(name: str, constructor: Callable[[], nn.Module]) -> Model:
-    """Seeded weights; calibrated in float64, so that no integer depends on the machine's order of additions."""
-    model = constructor().double()
-    images = torch.from_numpy(synthetic_images(CALIBRATION_IMAGES, CIFAR_SHAPE, SEED)).double() / 255
-    seed_weights(model, SEED)
-    calibrate(model, images)
-    card: dict[str, object] = {"weights": "seeded", "seed": SEED}
-    return convert_model(model, images[:1], name, {"classes": list(CLASSES), "card": card})
+def _trained(name: str, what: str) -> Entry:
+    return Entry(f"trained: {what}, 8-bit activations", lambda: load_model(model_path(name)))
 
 
-NAMES: dict[str, Entry] = {
-    "digits": Entry("trained: 8x8 handwritten digits, residual CNN, 4-bit DeepShift weights, 8-bit activations",
-                    lambda: load_model(model_path("digits"))),
-    "lenet5": Entry("trained: MNIST LeNet-5, 28x28, 0.4 M MACs, 4-bit power-of-two weights, 8-bit activations",
-                    lambda: load_model(model_path("lenet5"))),
-    "conv_mnist": Entry("trained: DeepShift's MNIST network, 28x28, 2.3 M MACs, 4-bit power-of-two weights, 8-bit "
-                        "activations", lambda: load_model(model_path("conv_mnist"))),
-    "resnet8": Entry("seeded: MLPerf Tiny image classification ResNet-8, 32x32x3, 12.5 M MACs, 4-bit DeepShift weights",
-                     lambda: _seeded("resnet8", resnet8)),
-    "resnet20": Entry("trained: CIFAR-10 ResNet-20, option-A shortcuts, 32x32x3, 40.6 M MACs, 4-bit power-of-two "
-                      "weights, 8-bit activations", lambda: load_model(model_path("resnet20"))),
-}
+NAMES: dict[str, Entry] = {name: _trained(name, what) for name, what in (
+    ("digits", "8x8 handwritten digits, residual CNN, 4-bit DeepShift weights"),
+    ("lenet5", "MNIST LeNet-5, 28x28, 0.4 M MACs, 4-bit power-of-two weights"),
+    ("conv_mnist", "DeepShift's MNIST network, 28x28, 2.3 M MACs, 4-bit power-of-two weights"),
+    ("resnet8", "CIFAR-10, MLPerf Tiny ResNet-8, 32x32x3, 12.5 M MACs, 4-bit power-of-two weights"),
+    ("resnet20", "CIFAR-10 ResNet-20, option-A shortcuts, 32x32x3, 40.6 M MACs, 4-bit power-of-two weights"),
+    ("resnet20_w3", "CIFAR-10 ResNet-20 as above with 3-bit power-of-two weights"),
+)}
 
 
 def names() -> tuple[str, ...]:

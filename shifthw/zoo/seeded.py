@@ -5,10 +5,21 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..frontend.convert import convert_model
+from ..frontend.reference import Model
 from ..nn import QuantAct, ShiftConv2d, ShiftLinear
 from ..quantize import smallest_exponent
 
 CALIBRATION_IMAGES = 16
+
+
+def seeded_model(model: nn.Module, name: str, shape: tuple[int, int, int], seed: int) -> Model:
+    """A network of shift layers, all of it seeded; calibrated in float64, so that no integer depends on the machine's
+    order of additions. Images are of `shape`, pixels over 255."""
+    images = torch.from_numpy(synthetic_images(CALIBRATION_IMAGES, shape, seed)).double() / 255
+    seed_weights(model.double(), seed)
+    calibrate(model, images)
+    return convert_model(model, images[:1], name, {"card": {"weights": "seeded", "seed": seed}})
 
 
 def synthetic_images(count: int, shape: tuple[int, int, int], seed: int) -> np.ndarray:
