@@ -11,10 +11,10 @@ from ..errors import UnsupportedModel
 from .exported import Step, Stored
 from .plain_layers import Layer
 
-SUPPORTED = ("Conv2d, Linear, BatchNorm1d, BatchNorm2d, ReLU, ReLU6, Hardtanh, clamp, + and - of two tensors, "
-             "constants added or multiplied per channel, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, "
-             "AdaptiveMaxPool2d, mean over pixels, flatten, zero padding, Dropout, every n-th pixel, a softmax at "
-             "the end")
+SUPPORTED = ("Conv2d, Linear, AdderConv2d and AdderLinear of shifthw.nn, BatchNorm1d, BatchNorm2d, ReLU, ReLU6, "
+             "Hardtanh, clamp, + and - of two tensors, constants added or multiplied per channel, MaxPool2d, "
+             "AvgPool2d, AdaptiveAvgPool2d, AdaptiveMaxPool2d, mean over pixels, flatten, zero padding, Dropout, every "
+             "n-th pixel, a softmax at the end")
 
 
 def layers_of(step: Step) -> list[Layer]:
@@ -68,6 +68,16 @@ def _linear(step: Step) -> list[Layer]:
         refuse(step, f"reads a tensor of shape {_shown(step.input_shapes[0])}, must read [N, features]; flatten it "
                      f"first")
     return _one(step, "linear", weight=_stored(step, "weight"), bias=_bias(step))
+
+
+def _adder(step: Step) -> list[Layer]:
+    """shifthw.nn's own; its bias is added behind it."""
+    weight = _stored(step, "weight")
+    if weight.value.ndim == 2:
+        return _one(step, "adder_linear", weight=weight)
+    stride, padding, dilation = (tuple(step.options[name]) for name in ("stride", "padding", "dilation"))
+    return _one(step, "adder", weight=weight, stride=stride, padding=padding, dilation=dilation,
+                groups=step.options["groups"])
 
 
 def _batch_norm(step: Step) -> list[Layer]:
@@ -324,7 +334,8 @@ def _shown(shape: tuple[int, ...]) -> str:
 
 
 HANDLERS: dict[str, Callable[[Step], list[Layer]]] = {
-    **dict.fromkeys(("conv2d", "convolution"), _conv), "linear": _linear, "batch_norm": _batch_norm,
+    **dict.fromkeys(("conv2d", "convolution"), _conv), "linear": _linear,
+    "negative_distances": _adder, "batch_norm": _batch_norm,
     "_native_batch_norm_legit": _without_statistics,
     **dict.fromkeys(("relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max"), _clamp),
     **dict.fromkeys(("add", "sub", "rsub"), _sum), **dict.fromkeys(("mul", "div", "neg"), _product),

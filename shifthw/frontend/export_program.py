@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
 from ..errors import UnsupportedModel
-from ..nn import PadShortcut
+from ..nn import AdderConv2d, AdderLinear, PadShortcut
 from .layers import OWN, refuse_hidden_code
 from .trace import attempt
 
@@ -68,7 +68,8 @@ def _refuse_unready(model: nn.Module) -> None:
         if isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod"):
             raise UnsupportedModel(f"{path or type(module).__name__}: is compiled; give the network as it was before "
                                    f"torch.compile or torch.jit")
-        if isinstance(module, OWN) and not isinstance(module, PadShortcut):
+        plain = isinstance(module, AdderConv2d | AdderLinear) and not module.is_rounded
+        if isinstance(module, OWN) and not plain and not isinstance(module, PadShortcut):
             raise UnsupportedModel(f"{path or 'forward'} ({type(module).__name__}): is a layer of shifthw.nn already; "
                                    f"give the plain float network, or write this one with shifthw.save")
     for name, value in [*model.named_parameters(), *model.named_buffers()]:

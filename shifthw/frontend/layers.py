@@ -19,7 +19,7 @@ OWN = (AdderConv2d, AdderLinear, Affine, FixedPoint, PadShortcut, QuantAct, Quan
 KNOWN = (*OWN, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d,
          nn.Flatten, nn.Hardtanh, nn.Identity, nn.MaxPool2d, nn.ReLU, nn.ReLU6)
 """Types that have a mapping; of a subclass, the nearest of them is what it is converted as."""
-HARMLESS = ("calibrated", "extra_repr", "observe", "reset_parameters", "reset_running_stats")
+HARMLESS = ("calibrated", "extra_repr", "function", "observe", "reset_parameters", "reset_running_stats")
 """What a subclass may redefine: none of it changes a result in evaluation mode."""
 
 

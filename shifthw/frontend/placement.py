@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from .plain_layers import Layer, PlainNetwork
 
-READS_STORED = ("conv", "linear", "max_pool", "average_pool", "global_pool", "subsample")
+WEIGHTED = ("conv", "linear", "adder", "adder_linear")
+READS_STORED = (*WEIGHTED, "max_pool", "average_pool", "global_pool", "subsample")
 """Layers whose input must be an activation, not a sum that is still to be rounded."""
 KEEPS_STORED = ("max_pool", "flatten", "subsample")
 """Layers that turn activations into activations of the same grid."""
@@ -68,7 +69,7 @@ def signs(network: PlainNetwork, input_signed: bool | None) -> dict[str, bool | 
                 positive = positive or layer.options["lo"] >= 0
             case "affine":
                 positive = positive and all(bool((layer.options[name] >= 0).all()) for name in ("gain", "offset"))
-            case "conv" | "linear" | "batch_norm":
+            case "conv" | "linear" | "adder" | "adder_linear" | "batch_norm":
                 positive = False
         found[layer.name] = False if positive else None
     return found
@@ -86,7 +87,7 @@ def _value(layer: Layer, sources: list[_Value]) -> _Value:
     first = sources[0]
     if layer.kind in KEEPS_STORED and first.stored:
         return _Value(stored=True, is_kept=True)
-    if layer.kind in ("conv", "linear"):
+    if layer.kind in WEIGHTED:
         return _Value(fan_in=math.prod(layer.options["weight"].value.shape[1:]))
     if layer.kind in READS_STORED:
         return _Value()

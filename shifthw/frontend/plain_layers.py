@@ -13,8 +13,9 @@ class Layer:
     """One operation of the engine.
 
     name     of its result
-    kind     conv, linear, batch_norm, affine, clamp, add, max_pool, average_pool, global_pool, flatten or subsample;
-             until the network is arranged also pad, mean and pixels (a map whose rows are joined to one)
+    kind     conv, linear, adder, adder_linear, batch_norm, affine, clamp, add, max_pool, average_pool, global_pool,
+             flatten or subsample; until the network is arranged also pad, mean and pixels (a map whose rows are
+             joined to one)
     step     of the exported program that it comes from
     inputs   names of the results that it reads
     shape    of its result, with the batch

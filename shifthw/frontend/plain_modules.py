@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..nn import Affine, PadShortcut
+from ..nn import AdderConv2d, AdderLinear, Affine, PadShortcut
 from .plain_layers import Layer
 
 
@@ -54,6 +54,18 @@ def _filled(module: Any, layer: Layer) -> Any:
     return module
 
 
+def _adder(layer: Layer) -> nn.Module:
+    options, weight = layer.options, layer.options["weight"].value
+    module: AdderConv2d | AdderLinear
+    if layer.kind == "adder_linear":
+        module = AdderLinear(weight.shape[1], weight.shape[0])
+    else:
+        module = AdderConv2d(weight.shape[1] * options["groups"], weight.shape[0], tuple(weight.shape[2:]),
+                             options["stride"], options["padding"], options["dilation"], options["groups"])
+    module.adder = nn.Parameter(weight.clone())
+    return module
+
+
 def _batch_norm(layer: Layer) -> nn.Module:
     options = layer.options
     given = {name: options[name].value for name in ("weight", "bias", "running_mean", "running_var")
@@ -80,7 +92,8 @@ def _pool(kind: Callable[..., nn.Module], layer: Layer, **options: Any) -> nn.Mo
 
 
 MODULES: dict[str, Callable[[Layer], nn.Module]] = {
-    "conv": _convolution, "linear": _linear, "batch_norm": _batch_norm, "clamp": _clamp, "subsample": _subsample,
+    "conv": _convolution, "linear": _linear, "adder": _adder, "adder_linear": _adder, "batch_norm": _batch_norm,
+    "clamp": _clamp, "subsample": _subsample,
     "affine": lambda layer: Affine(layer.options["gain"], layer.options["offset"]),
     "flatten": lambda layer: nn.Flatten(), "global_pool": lambda layer: nn.AdaptiveAvgPool2d(1),
     "max_pool": lambda layer: _pool(nn.MaxPool2d, layer),

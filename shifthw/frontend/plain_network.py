@@ -63,7 +63,7 @@ def _join(source: Layer, layer: Layer) -> Layer | None:
     """One layer for `layer` behind `source`; None if it takes two."""
     options = layer.options
     match source.kind, layer.kind:
-        case "pad", "conv":
+        case "pad", "conv" | "adder":
             options = {**options, "padding": _added(options["padding"], source.options["sides"])}
         case "pad", "pad":
             options = {"sides": _added(options["sides"], source.options["sides"])}
@@ -128,7 +128,7 @@ def _check(network: PlainNetwork) -> None:
             refuse(layer.step, "takes every n-th row or column only; it must take both alike")
         if layer.is_spatial and len(layer.shape) != 4:
             refuse(layer.step, f"gives a tensor of shape {shape}; must be [N, C, H, W] or [N, features]")
-        if source is not None and source.kind == "flatten" and layer.kind != "linear" \
+        if source is not None and source.kind == "flatten" and layer.kind not in ("linear", "adder_linear") \
                 and len(network.shape_of(source.inputs[0])) == 4 and _pixels(network, source) > 1:
             refuse(layer.step, "works on a flattened map; only a linear layer or a ReLU can; do it before flattening")
 

@@ -9,10 +9,11 @@ import torch
 from torch import fx, nn
 
 from ..errors import UnsupportedModel
-from ..nn import QuantAct, Quantizer, ShiftConv2d, ShiftLinear
+from ..nn import AdderConv2d, AdderLinear, QuantAct, Quantizer, ShiftConv2d, ShiftLinear
+from ..nn.adder import MAX_ADDER_BITS, MIN_ADDER_BITS
 from ..quantize import MAX_NEAREST_BITS, MIN_WEIGHT_BITS, nearest_values
 from .calibrate import METHODS, Method, calibrate
-from .convert import capture_float
+from .convert import capture_float, round_adders
 from .placement import Place
 from .prepare import read_network, rebuild
 
@@ -32,6 +33,7 @@ class QuantizeOptions:
     per_channel         one power-of-two weight scale per output channel instead of one per layer
     activation_bits     2..16; of the logits too
     calibration         how scales are chosen: see shifthw.frontend.calibrate
+    adder_bits          4..16: signed integers that weights of adder layers are limited to; None: no limit
     power_of_two        activation scales are powers of two
     input_scale         real value of one step of an unsigned 8-bit input; None: calibrated
     batch_norm_images   calibration images that batch-norm statistics are measured on anew, 0 for none, 2 at least
@@ -50,6 +52,7 @@ class QuantizeOptions:
     power_of_two: bool = False
     input_scale: float | None = None
     batch_norm_images: int = 0
+    adder_bits: int | None = None
 
     def __post_init__(self) -> None:
         def require(holds: bool, name: str, must: str) -> None:
@@ -64,6 +67,8 @@ class QuantizeOptions:
             require(getattr(self, name) in (None, *range(1, MAX_TERMS + 1)), name, f"1..{MAX_TERMS}")
         require(all(1 <= terms <= MAX_TERMS for terms in self.layer_terms.values()), "layer_terms", f"1..{MAX_TERMS}")
         require(2 <= self.activation_bits <= 16, "activation_bits", "2..16")
+        require(self.adder_bits is None or MIN_ADDER_BITS <= self.adder_bits <= MAX_ADDER_BITS, "adder_bits",
+                f"{MIN_ADDER_BITS}..{MAX_ADDER_BITS}")
         require(self.calibration in METHODS, "calibration", f"one of {', '.join(METHODS)}")
         require(0.0 < self.percentile <= 1.0, "percentile", "in 0..1")
         require(self.input_scale is None or self.input_scale > 0, "input_scale", "positive")
@@ -97,6 +102,10 @@ def quantize(model: nn.Module, images: torch.Tensor, options: QuantizeOptions | 
     if options.batch_norm_images:
         measure_batch_norms(prepared, images[:options.batch_norm_images])
     calibrate(prepared, images, options.calibration, options.percentile, options.power_of_two)
+    for module in prepared.modules():
+        if isinstance(module, AdderConv2d | AdderLinear):
+            module.weight_bits = options.adder_bits
+    round_adders(prepared, images[:2])
     original = copy.deepcopy(prepared)
     for path, module in _batch_norms(original):
         module.load_state_dict(trained_norms[path])

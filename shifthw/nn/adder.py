@@ -42,7 +42,7 @@ class _AdderLayer(nn.Module):
         self.weight_bits, self.eta = weight_bits, eta
         self.adder = nn.Parameter(torch.empty(shape))
         self.b = nn.Parameter(torch.empty(shape[0])) if bias else None
-        self.register_buffer("step", torch.tensor(0.0, dtype=torch.float64), persistent=False)
+        self.set_step(0.0)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -58,6 +58,7 @@ class _AdderLayer(nn.Module):
             raise ValueError(f"{type(self).__name__}: step must be 0 or positive and finite, not {step}")
         value = torch.tensor(step, dtype=torch.float64, device=self.adder.device)
         self.register_buffer("step", value, persistent=step > 0)
+        self.is_rounded = step > 0
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         """A step that was saved is one that the layer has."""
@@ -74,7 +75,7 @@ class _AdderLayer(nn.Module):
 
     def rounded_weight(self) -> torch.Tensor:
         """The weights as used, gradients straight through."""
-        if float(self.step) == 0:
+        if not self.is_rounded:
             return self.adder
         return StraightThrough.apply(self.adder, (self._units() * self.step).to(self.adder.dtype))
 
@@ -83,7 +84,7 @@ class _AdderLayer(nn.Module):
 
         Raises UnsupportedModel, naming `where`, where there is no step or it gives more than the engine's integers.
         """
-        if float(self.step) == 0:
+        if not self.is_rounded:
             raise UnsupportedModel(f"{where}: its weights have no step; call shifthw.frontend.round_adders(model, "
                                    f"example_input) when the quantizers are calibrated")
         units = self._units()

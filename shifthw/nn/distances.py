@@ -14,6 +14,27 @@ LEARNING_RATE = 0.2
 """AdderNet's eta: the norm of a layer's weight gradient over the square root of its number of weights."""
 
 
+@torch.library.custom_op("shifthw::negative_distances", mutates_args=())
+def exported_distances(x: torch.Tensor, weight: torch.Tensor, stride: list[int], padding: list[int],
+                       dilation: list[int], groups: int) -> torch.Tensor:
+    """What torch.export writes for an adder layer of x[N, C, H, W], or of x[N, C] and weight[out, C]."""
+    kernel = weight if weight.ndim == 4 else weight[:, :, None, None]
+    area = Area((kernel.shape[2], kernel.shape[3]), (stride[0], stride[1]),
+                (padding[0], padding[1], padding[2], padding[3]), (dilation[0], dilation[1]), groups)
+    y = negative_distances(kernel, x if x.ndim == 4 else x[:, :, None, None], area)
+    return y if x.ndim == 4 else y.flatten(1)
+
+
+@exported_distances.register_fake
+def _(x: torch.Tensor, weight: torch.Tensor, stride: list[int], padding: list[int], dilation: list[int],
+      groups: int) -> torch.Tensor:
+    if weight.ndim == 2:
+        return x.new_empty(x.shape[0], weight.shape[0])
+    sizes = [(x.shape[2 + axis] + padding[axis] + padding[2 + axis] - dilation[axis] * (weight.shape[2 + axis] - 1) - 1)
+             // stride[axis] + 1 for axis in range(2)]
+    return x.new_empty(x.shape[0], weight.shape[0], *sizes)
+
+
 class Distances(torch.autograd.Function):
     """y = -sum |w - x|; see ir.distances. Gradients of AdderNet (https://arxiv.org/abs/1912.13200):
 
