@@ -62,8 +62,7 @@ def arguments(source: str, file: Path, architecture: str, output: Path, *more: s
     return ["import", source, str(file), "--arch", architecture, "-o", str(output), *more]
 
 
-@pytest.mark.parametrize("source", ["deepshift-ps", *(pytest.param(name, marks=pytest.mark.slow) for name in (
-    "deepshift-q", "shiftaddnet", "torchshiftadd"))])
+@pytest.mark.parametrize("source", ["deepshift-ps", "deepshift-q", "shiftaddnet", "torchshiftadd"])
 def test_from_checkpoint_to_simulated_engine(source: str, own: str, images: Path, simulator_cache: Path, tmp_path: Path,
                                              capsys: pytest.CaptureFixture[str]) -> None:
     """All are the same network, so that one simulator serves them."""
