@@ -22,13 +22,13 @@ from shifthw.report import RESOURCES
 DEFAULT = ("resnet20:zc706", "resnet8:zc706", "resnet20:ultra96v2", "resnet8:ultra96v2")
 
 
-def synthesize(files: dict[str, str], family: str) -> dict[str, dict[str, float]]:
-    """Counts of an engine's files, in a process of its own."""
+def synthesize(files: dict[str, str], family: str, *top_and_options: str) -> dict[str, dict[str, float]]:
+    """Counts of an engine's files, in a process of its own; see bench.synthesis."""
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
             (Path(folder) / name).write_text(text)
-        run = subprocess.run([sys.executable, "-m", "bench.synthesis", family, folder], check=True,
-                             capture_output=True, text=True)
+        run = subprocess.run([sys.executable, "-m", "bench.synthesis", family, folder, *top_and_options],
+                             check=True, capture_output=True, text=True)
     result: dict[str, dict[str, float]] = json.loads(run.stdout)
     return result
 
