@@ -68,7 +68,7 @@ class GraphBuilder:
         span = round(reach * (hi - lo + 1) / 2)
         middle = (lo + hi + 1) // 2
         shape = (out, self.type(source).channels // groups, *kernel)
-        weight = self.rng.integers(middle - span, middle + span, shape, endpoint=True)
+        weight = self.rng.integers(middle - span, middle + span, shape, endpoint=True).clip(-(1 << 31), 1 << 31)
         return self.add(AdderConv2d(weight, stride, padding, dilation, groups), source)
 
     def requantize(self, main: str, dtype: IntType, residual: str | None = None, *,

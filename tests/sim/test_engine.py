@@ -104,16 +104,50 @@ def test_ties_go_to_the_even_number(simulator_cache: Path) -> None:
     check(build.graph(), pictures, simulator_cache, stalls=(None, 7), images=1, pixels=2, simd=4, pe=2)
 
 
+def shift_and_add_network(act: int = 8) -> GraphBuilder:
+    """A packed shift layer, an adder layer on half-filled channel groups, stride and residual, groups, pooling."""
+    signed, unsigned = IntType(act, True), IntType(act, False)
+    build = GraphBuilder(np.random.default_rng(24), (3, 9, 7), unsigned)
+    x = build.requantize(build.conv("images", 12), signed)
+    x = build.requantize(build.adder(x, 12), unsigned, x)
+    x = build.requantize(build.adder(x, 16, stride=(2, 2), groups=4), signed)
+    x = build.requantize(build.conv(x, 16, terms=2), signed)
+    x = build.requantize(build.add(SumPool2d(build.type(x).shape[1:], (1, 1)), x), signed)
+    build.requantize(build.adder(x, 6, (1, 1), padding=(0, 0, 0, 0), reach=4.0), signed)
+    return build
+
+
+def test_shift_and_adder_layers_in_one_array_under_cocotb(simulator_cache: Path) -> None:
+    build = shift_and_add_network()
+    check(build.graph(), build.images(3), simulator_cache, Engine.COCOTB, (None, 8), images=1, pixels=4, simd=8, pe=4)
+
+
+def test_adder_layers_alone(simulator_cache: Path) -> None:
+    build = GraphBuilder(np.random.default_rng(25), (5, 6, 5), IntType(8, True))
+    x = build.requantize(build.adder("images", 8), IntType(8, False))
+    x = build.requantize(build.adder(x, 8, groups=2), IntType(7, True), x)
+    build.requantize(build.add(SumPool2d((6, 5), (1, 1)), x), IntType(8, True))
+    check(build.graph(), build.images(4), simulator_cache, stalls=(None, 9), images=2, pixels=8, simd=8, pe=8)
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_wide_types(bits: int, simulator_cache: Path) -> None:
+    """FIX16 and FIX32 of ShiftAddNet."""
+    build = shift_and_add_network(bits)
+    check(build.graph(), build.images(3), simulator_cache, stalls=(None, 10), images=1, pixels=2, simd=4, pe=2)
+
+
+@pytest.mark.parametrize("adders", [False, True])
 @pytest.mark.parametrize("family", ["xc7", "xcup"])
-def test_lanes_in_primitives(family: str, simulator_cache: Path) -> None:
-    build = residual_network()
+def test_lanes_in_primitives(family: str, adders: bool, simulator_cache: Path) -> None:
+    build = shift_and_add_network() if adders else residual_network()
     check(build.graph(), build.images(2), simulator_cache, family=family, images=1, pixels=2, simd=8, pe=2)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1000, 1030))
+@pytest.mark.parametrize("seed", range(1000, 1040))
 def test_random_networks(seed: int, simulator_cache: Path) -> None:
-    graph, build = random_graph(seed)
+    graph, build = random_graph(seed, adders=0.0 if seed < 1030 else 0.5 if seed < 1037 else 1.0)
     array = random_array(seed)
     while array["images"] * array["pixels"] * array["simd"] * array["pe"] > 1024:
         largest = max(("pixels", "simd"), key=lambda name: array[name])
