@@ -26,7 +26,7 @@ def negative_distances(weight: torch.Tensor, x: torch.Tensor, area: Area) -> tor
 
 
 def grouped(weight: torch.Tensor, area: Area) -> torch.Tensor:
-    """The weights [out/groups, groups, in/groups * kh * kw, 1]: each of the first is subtracted from windows at once."""
+    """The weights [out/groups, groups, in/groups * kh * kw, 1], one of the first subtracted from windows at once."""
     return weight.reshape(area.groups, len(weight) // area.groups, -1, 1).transpose(0, 1)
 
 
