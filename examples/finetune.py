@@ -128,7 +128,8 @@ def finetune(options: argparse.Namespace) -> dict[str, object]:
         if epoch % TEST_EVERY == 0:
             print(f"  {percent(accuracy(model, test))} of the test images, fake-quantized", flush=True)
 
-    train(model, training, recipe, options.out.with_suffix(".checkpoint"), report)
+    train(model, training, recipe, options.out.with_suffix(".checkpoint"), report,
+          {name: card[name] for name in ("weight_bits", "terms", "first_terms", "last_terms", "activation_bits")})
     card["fake_quantized_accuracy"] = round(accuracy(model, test), 4)
     save(model, options, test, card)
     return card

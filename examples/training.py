@@ -75,9 +75,10 @@ def real(images: np.ndarray) -> torch.Tensor:
 
 
 def train(model: nn.Module, data: Images, recipe: Recipe, checkpoint: Path,
-          after_epoch: Callable[[int], None] = lambda epoch: None) -> None:
+          after_epoch: Callable[[int], None] = lambda epoch: None, network: dict[str, object] | None = None) -> None:
     """Train `model` on `data`, or go on from `checkpoint`; `model` ends in evaluation mode.
 
+    `network` is what a checkpoint must have been made with beside the recipe, such as bits of weights.
     On one thread the same whether interrupted or not, to the last bit. Raises CannotTrain.
     """
     check(model, data, recipe)
@@ -87,13 +88,14 @@ def train(model: nn.Module, data: Images, recipe: Recipe, checkpoint: Path,
     optimizer = _optimizer(model, recipe)
     steps = len(data.labels) // recipe.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * steps)
-    first = _resume(checkpoint, recipe, model, optimizer, schedule)
+    made_with = asdict(recipe) | (network or {})
+    first = _resume(checkpoint, made_with, model, optimizer, schedule)
     for epoch in range(first, recipe.epochs):
         started = time.monotonic()
         loss, right = _epoch(model, data, recipe, optimizer, schedule, np.random.default_rng((recipe.seed, epoch)))
         print(f"epoch {epoch + 1:2} of {recipe.epochs}: loss {loss:.3f}, {100 * right:.2f} % of the training images "
               f"right, {time.monotonic() - started:.0f} s", flush=True)
-        _save(checkpoint, {"recipe": asdict(recipe), "epoch": epoch + 1, "model": model.state_dict(),
+        _save(checkpoint, {"recipe": made_with, "epoch": epoch + 1, "model": model.state_dict(),
                            "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()})
         after_epoch(epoch + 1)
     model.eval()
@@ -195,14 +197,14 @@ def recipe_in(checkpoint: Path) -> dict[str, object] | None:
         raise CannotTrain(f"{checkpoint}: is damaged; remove it") from error
 
 
-def _resume(checkpoint: Path, recipe: Recipe, model: nn.Module, optimizer: torch.optim.Optimizer,
+def _resume(checkpoint: Path, made_with: dict[str, object], model: nn.Module, optimizer: torch.optim.Optimizer,
             schedule: torch.optim.lr_scheduler.LRScheduler) -> int:
     """The epoch to go on with: 0 without a checkpoint."""
     if not checkpoint.exists():
         return 0
     try:
         state = torch.load(checkpoint, weights_only=True)
-        if state["recipe"] == asdict(recipe):
+        if state["recipe"] == made_with:
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             schedule.load_state_dict(state["schedule"])

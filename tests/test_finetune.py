@@ -80,7 +80,8 @@ def test_model_file_and_its_card(folder: Path, tmp_path: Path, monkeypatch: pyte
     assert terms == [1, 1, 1, 1, 2]
 
 
-def test_interrupted_training_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_training_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                      capsys: pytest.CaptureFixture[str]) -> None:
     whole, part = tmp_path / "whole" / "spots.pt", tmp_path / "part" / "spots.pt"
     for path in (whole, part):
         path.parent.mkdir()
@@ -99,6 +100,9 @@ def test_interrupted_training_goes_on(folder: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(training, "_save", save)
     run(monkeypatch, "finetune", *arguments(folder, part))
     assert part.read_bytes() == whole.read_bytes()
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, "finetune", *arguments(folder, part), "--weight-bits", 3)
+    assert "part/spots.checkpoint: belongs to another recipe" in capsys.readouterr().err
 
 
 def test_training_improves_on_rounding(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
