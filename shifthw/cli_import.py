@@ -18,7 +18,7 @@ FORMATS = ("deepshift-q", "deepshift-ps", "shiftaddnet", "torchshiftadd", "adder
 WIDE_BITS = 16
 """Activations of more bits are remarked on."""
 ONLY_CHECKPOINTS = ("arch", "weight_bits", "act_format", "act_bits", "calib", "sign_threshold", "ordinary_terms",
-                    "input_shape", "mean", "std", "exact", "trust_pickle")
+                    "add_quant", "add_bits", "input_shape", "mean", "std", "exact", "trust_pickle")
 """Options that a QONNX file leaves nothing to say for."""
 
 
@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input-shape", type=_shape, metavar="C,H,W", help="of a network of your own, without --calib")
     parser.add_argument("--mean", type=per_channel, metavar="M,..", help="per channel, that pixels / 255 are less")
     parser.add_argument("--std", type=per_channel, metavar="S,..", help="per channel, that they are then divided by")
+    parser.add_argument("--add-quant", choices=("wageubn", "sbm"),
+                        help="ShiftAddNet's adder layers were trained with --add_quant True and this --quantize_v")
+    parser.add_argument("--add-bits", type=int, metavar="N", help="and with these --add_bits (default: 8)")
     parser.add_argument("--exact", action="store_true", default=None,
                         help="the file's weights must be powers of two already, of --weight-bits bits")
     parser.add_argument("--trust-pickle", action="store_true", default=None,
@@ -87,7 +90,7 @@ def _import_qonnx(options: argparse.Namespace) -> "Model":
 def _import_options(options: argparse.Namespace) -> "ImportOptions":
     from .sources.framework import SourceOptions
     from .sources.importer import ImportOptions
-    source = given(options, "weight_bits", "act_format", "sign_threshold", "exact")
+    source = given(options, "weight_bits", "act_format", "sign_threshold", "exact", "add_quant", "add_bits")
     rest = given(options, "act_bits", "ordinary_terms", "input_shape", "mean", "std", "trust_pickle")
     return ImportOptions(source=SourceOptions(**source), **rest)
 

@@ -13,8 +13,8 @@ from .frontend.convert import convert_model
 from .frontend.post_training import QuantizeOptions, quantize
 from .frontend.preprocess import Preprocess
 from .frontend.reference import Model
-from .ir import Graph
-from .nn import Quantizer, ShiftConv2d, ShiftLinear
+from .ir import Graph, IntType
+from .nn import AdderConv2d, AdderLinear, Quantizer, ShiftConv2d, ShiftLinear
 from .sources.checkpoint import read_state_dict
 from .sources.keys import COUNTER, check
 from .sources.user_module import build_module, names_a_function
@@ -60,7 +60,7 @@ class InputOptions:
 class LayerSummary:
     """What was decided about one layer, or about the values behind it.
 
-    weights        "2 x 4 bits", "" if the layer has none
+    weights        "2 x 4 bits", of an adder layer "adder, 8 bits", "" if the layer has none
     snr_db         signal to rounding error of its weights; inf where there is none; None without weights
     activations    "u8": unsigned, 8 bits; "" if its values are not stored
     step, lo, hi   real value of one step, and the smallest and largest values that are stored
@@ -168,6 +168,10 @@ def _summaries(quantized: fx.GraphModule) -> list[LayerSummary]:
         path = str(node.target)
         if isinstance(module, ShiftConv2d | ShiftLinear) and path not in rows:
             rows[path] = LayerSummary(path, f"{module.terms} x {module.weight_bits} bits", weight_snr(module))
+        elif isinstance(module, AdderConv2d | AdderLinear) and path not in rows:
+            units = module.integer_weight(path)
+            bits = IntType.holding(int(units.min()), int(units.max())).bits
+            rows[path] = LayerSummary(path, f"adder, {bits} bits", weight_snr(module))
         elif isinstance(module, Quantizer):
             path, scale = path.replace("_quantizer", ""), float(module.scale)
             before = rows.get(path, LayerSummary(path))
@@ -176,7 +180,7 @@ def _summaries(quantized: fx.GraphModule) -> list[LayerSummary]:
     return list(rows.values())
 
 
-def weight_snr(layer: ShiftConv2d | ShiftLinear) -> float:
+def weight_snr(layer: ShiftConv2d | ShiftLinear | AdderConv2d | AdderLinear) -> float:
     """Signal to rounding error of a layer's weights in dB; inf where there is no error."""
     real, used = layer.latent_weight().detach().double(), layer.rounded_weight().detach().double()
     error = float(((real - used) ** 2).sum())

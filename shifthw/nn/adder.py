@@ -79,6 +79,10 @@ class _AdderLayer(nn.Module):
             return self.adder
         return StraightThrough.apply(self.adder, (self._units() * self.step).to(self.adder.dtype))
 
+    def latent_weight(self) -> torch.Tensor:
+        """The real weights before they are rounded."""
+        return self.adder
+
     def integer_weight(self, where: str = "weights") -> np.ndarray:
         """The weights in steps, int64[out, in/groups, kh, kw] (kh = kw = 1 for a linear layer).
 

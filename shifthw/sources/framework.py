@@ -9,7 +9,7 @@ from torch import nn
 from ..errors import UnsupportedModel
 from ..ir.graph import Rounding
 from ..ir.types import IntType
-from ..nn import FixedPoint, Quantizer, ShiftConv2d, ShiftLinear
+from ..nn import AdderConv2d, FixedPoint, Quantizer, ShiftConv2d, ShiftLinear
 from ..quantize import MAX_WEIGHT_BITS, MIN_WEIGHT_BITS, Form
 from .architectures import Architecture
 
@@ -26,12 +26,17 @@ class SourceOptions:
     sign_threshold  of form PS: |sign| up to it is weight 0; "default": the framework's default; None: rounding,
                     which is a threshold of 0.5
     exact           the weights must be powers of two as they are in the file
+    add_quant       of ShiftAddNet's adder layers: "wageubn", weights and inputs on the grid 2**-(add_bits - 1); "sbm",
+                    on grids between their smallest and largest values; None: not rounded
+    add_bits        2..32, of sbm at most 16
     """
 
     weight_bits: int = 5
     act_format: tuple[int, int] = (16, 16)
     sign_threshold: float | None | str = "default"
     exact: bool = False
+    add_quant: str | None = None
+    add_bits: int = 8
 
     def __post_init__(self) -> None:
         def require(holds: bool, name: str, must: str) -> None:
@@ -42,6 +47,9 @@ class SourceOptions:
                 f"{MIN_WEIGHT_BITS}..{MAX_WEIGHT_BITS}")
         require(integer >= 2 and fraction >= 0 and integer + fraction <= 32, "act_format",
                 "at least 2 integer bits and 0 fraction bits, and at most 32 together")
+        require(self.add_quant in (None, "wageubn", "sbm"), "add_quant", "wageubn or sbm")
+        require(2 <= self.add_bits <= (16 if self.add_quant == "sbm" else 32), "add_bits",
+                "2..16 of sbm" if self.add_quant == "sbm" else "2..32")
         require(not isinstance(self.sign_threshold, float) or 0 <= self.sign_threshold < 1, "sign_threshold", "in 0..1")
 
 
@@ -50,16 +58,20 @@ class SourceLayer(nn.Module):
 
     layer     weights as in the checkpoint, rounded as the framework rounds them
     rounding  what the framework rounds the layer's input to; None if it takes it as it is
+    affine    what it rounds it to instead, of which `rounding` is the nearest grid that the engine has
     """
 
-    def __init__(self, layer: ShiftConv2d | ShiftLinear, rounding: Quantizer | None) -> None:
+    def __init__(self, layer: ShiftConv2d | ShiftLinear | AdderConv2d, rounding: Quantizer | None,
+                 affine: nn.Module | None = None) -> None:
         super().__init__()
-        self.layer, self.rounding = layer, rounding
+        self.layer, self.rounding, self.affine = layer, rounding, affine
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x if self.rounding is None else self.rounding(x))
+        rounding = self.affine or self.rounding
+        return self.layer(x if rounding is None else rounding(x))
 
 
+AdderMaker = Callable[[str, AdderConv2d, Tensors, SourceOptions], SourceLayer]
 LayerMaker = Callable[[str, Plain, Tensors, SourceOptions], SourceLayer]
 """Makes the layer at a path of a plain one and the tensors of the checkpoint, by their names without the path."""
 
@@ -81,12 +93,16 @@ class Framework:
     """A source of checkpoints.
 
     `kinds` are the ways in which it keeps layers, the usual one first; which it is, the names of the tensors tell.
+    `adder` makes its adder layers, None if it has none; these may have the tensors `of_adders` too: those below a
+    module of their own are one number each, the others are of the shape of the weights.
     """
 
     name: str
     description: str
     architectures: Mapping[str, Architecture]
     kinds: tuple[Kind, ...]
+    adder: AdderMaker | None = None
+    of_adders: tuple[str, ...] = ()
 
     def kind(self, path: str, state: Tensors) -> Kind:
         """The kind of layer at `path`: the one whose tensors are there, or most of them; the usual one if none is."""

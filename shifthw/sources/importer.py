@@ -1,7 +1,7 @@
 """A checkpoint of a source framework as an integer network, and how far that is from the framework's own."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from ..errors import BadImages, UnsupportedModel
 from ..frontend.calibrate import calibrate
-from ..frontend.convert import convert_model
+from ..frontend.convert import convert_model, round_adders
 from ..frontend.placement import Place
 from ..frontend.post_training import QuantizeOptions
 from ..frontend.post_training import shift_layer as nearest_layer
@@ -28,6 +28,8 @@ COMPARED_IMAGES = 256
 """Calibration images that are compared, at most."""
 SEEDED_VALUES, MOST_SEEDED, SEED = 1 << 19, 16, 3
 """Pixels of all seeded images together, so that those of ImageNet are few, and images at most."""
+DEFAULT_BITS = 8
+"""Of activations where neither the framework nor the user says any."""
 EXAMPLES = 4
 """Images that the conversion checks itself on, at most."""
 
@@ -37,7 +39,8 @@ class ImportOptions:
     """How a checkpoint becomes an integer network.
 
     source          what the framework was told: see SourceOptions
-    act_bits        2..16: activations of that many bits, calibrated on images, instead of the framework's format
+    act_bits        2..16: activations of that many bits, calibrated on images, instead of the framework's format;
+                    None with images: 8 of a network of adder layers whose framework rounds nothing, like AdderNet
     ordinary_terms  1..4: round the real weights of layers that are no shift layers to the nearest sum of as many
                     powers of two; None: refuse such layers
     input_shape     (channels, height, width) of an image, for networks that are not known by name
@@ -83,6 +86,7 @@ def import_checkpoint(source: str, path: str | Path, architecture: str, *, optio
     options = options or ImportOptions()
     loaded = load_source(source, path, architecture, trust_pickle=options.trust_pickle, options=options.source)
     _refuse_unmapped(loaded.plain, loaded, options)
+    options = replace(options, act_bits=_act_bits(loaded, options, calibrated=calibration is not None))
     rule = _preprocess(loaded, options, calibration)
     images = _images(loaded, options, calibration, rule)
     prepared = _prepare(loaded, options, images, calibrated=calibration is not None)
@@ -103,16 +107,19 @@ def import_checkpoint(source: str, path: str | Path, architecture: str, *, optio
 
 
 def _refuse_unmapped(plain: nn.Module, loaded: Source, options: ImportOptions) -> None:
-    adders = [path for path, module in plain.named_modules() if isinstance(module, AdderConv2d)]
-    if adders:
-        raise UnsupportedModel(f"{listed(adders)}: adder layers (-sum |x - w|), which the engine has no lanes for; "
-                               f"shifthw.sources.load_model runs the network in torch")
     ordinary = [path for path, module in plain.named_modules()
                 if isinstance(module, nn.Conv2d | nn.Linear) and path not in loaded.layers]
     if ordinary and options.ordinary_terms is None:
         raise UnsupportedModel(f"{listed(ordinary)}: ordinary layers with real weights in this checkpoint, must be "
                                f"shift layers; give --ordinary-terms N to round their weights to the nearest sums of N "
                                f"powers of two, or another format")
+
+
+def _act_bits(loaded: Source, options: ImportOptions, *, calibrated: bool) -> int | None:
+    layers = loaded.layers.values()
+    free = bool(layers) and all(isinstance(item.layer, AdderConv2d) and item.rounding is None for item in layers)
+    standard = options.source.act_format == SourceOptions().act_format
+    return DEFAULT_BITS if options.act_bits is None and calibrated and free and standard else options.act_bits
 
 
 def _preprocess(loaded: Source, options: ImportOptions, calibration: np.ndarray | None) -> Preprocess | None:
@@ -162,7 +169,7 @@ def _images(loaded: Source, options: ImportOptions, calibration: np.ndarray | No
 
 
 def _prepare(loaded: Source, options: ImportOptions, images: torch.Tensor, *, calibrated: bool) -> fx.GraphModule:
-    """The network of shift layers, with the framework's fixed point or calibrated quantizers."""
+    """The network of shift and adder layers, with the framework's fixed point or calibrated quantizers."""
     if options.act_bits is not None and not calibrated:
         raise UnsupportedModel("act_bits: the ranges of activations must be calibrated; give --calib images, or leave "
                                "the framework's format with --act-format")
@@ -175,8 +182,10 @@ def _prepare(loaded: Source, options: ImportOptions, images: torch.Tensor, *, ca
         return QuantAct(options.act_bits, signed_input if place.is_input else place.signed is not False)
 
     def layer(path: str, plain: Plain) -> ShiftConv2d | ShiftLinear:
-        if path in loaded.layers:
-            return loaded.layers[path].layer
+        source = loaded.layers[path].layer if path in loaded.layers else None
+        if source is not None:
+            assert not isinstance(source, AdderConv2d)
+            return source
         rounding = QuantizeOptions(weight_bits=min(options.source.weight_bits, MAX_NEAREST_BITS),
                                    terms=options.ordinary_terms or 1)
         return nearest_layer(path, plain, rounding, [path])
@@ -186,4 +195,5 @@ def _prepare(loaded: Source, options: ImportOptions, images: torch.Tensor, *, ca
         use_framework_rounding(prepared, loaded.layers)
     else:
         calibrate(prepared, images)
+    round_adders(prepared, images[:EXAMPLES])
     return prepared

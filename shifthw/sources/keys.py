@@ -32,6 +32,10 @@ def with_todays_names(model: nn.Module, state: Tensors) -> dict[str, torch.Tenso
 def expected_shapes(model: nn.Module, framework: Framework, state: Tensors) -> dict[str, tuple[int, ...]]:
     """Names and shapes that the checkpoint must have, counters of batch norms aside."""
     found: dict[str, tuple[int, ...]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        for name in framework.of_adders if isinstance(module, AdderConv2d) else ():
+            if joined(path, name) in state:
+                found[joined(path, name)] = (1, 1, 1, 1) if "." in name else tuple(module.adder.shape)
     for key, tensor in model.state_dict().items():
         path, _, name = key.rpartition(".")
         names: tuple[str, ...] = (name,)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import UnsupportedModel
+from ..nn import AdderConv2d
 from .addernet import ADDER_NET
 from .architectures import Architecture
 from .checkpoint import read_state_dict
@@ -30,7 +31,7 @@ class Source:
     """A loaded checkpoint.
 
     plain        the architecture with the weights as the framework rounds them, activations not rounded
-    layers       the shift layers by their paths; the other convolutions and linear layers are ordinary
+    layers       the shift and adder layers by their paths; the other convolutions and linear layers are ordinary
     input_shape  (channels, height, width) of an image; None if only the user knows it
     """
 
@@ -56,7 +57,7 @@ def load_model(source: str, path: str | Path, architecture: str, *, trust_pickle
     architecture  name of the network, or file.py:function of a constructor of plain torch layers
     trust_pickle  see read_state_dict
 
-    Adder layers run too, in torch. Raises BadModelFile or UnsupportedModel, in one line.
+    Raises BadModelFile or UnsupportedModel, in one line.
     """
     return load_source(source, path, architecture, trust_pickle=trust_pickle, options=options).module()
 
@@ -104,6 +105,12 @@ def _layers(model: nn.Module, framework: Framework, state: Tensors,
         make = framework.kind(path, state).make
         if make is not None:
             yield path, make(path, plain, _below(path, state), options)
+    for path, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, AdderConv2d):
+            if framework.adder is None:
+                raise UnsupportedModel(f"{path} (AdderConv2d): {framework.name} has no adder layers; take the format "
+                                       f"of a framework that has")
+            yield path, framework.adder(path, module, _below(path, state, deep=True), options)
 
 
 def _require_own_parameters(path: str, plain: Plain) -> None:
@@ -119,17 +126,20 @@ def _weighted(model: nn.Module) -> list[tuple[str, Plain]]:
             if isinstance(module, nn.Conv2d | nn.Linear)]
 
 
-def _below(path: str, state: Tensors) -> dict[str, torch.Tensor]:
-    """The tensors of the module at `path`, by their names in it."""
+def _below(path: str, state: Tensors, *, deep: bool = False) -> dict[str, torch.Tensor]:
+    """The tensors of the module at `path`, by their names in it; `deep`: and of modules below it."""
     prefix = joined(path, "")
     return {key.removeprefix(prefix): tensor for key, tensor in state.items()
-            if key.startswith(prefix) and "." not in key.removeprefix(prefix)}
+            if key.startswith(prefix) and (deep or "." not in key.removeprefix(prefix))}
 
 
 def _fill(model: nn.Module, layers: Mapping[str, SourceLayer], state: Tensors) -> None:
-    """Give the plain model all values: of shift layers the rounded ones, of the others those of the file."""
+    """Give the plain model all values: of shift and adder layers the rounded ones, of the others those of the file."""
     values = {key: tensor for key, tensor in state.items() if key in model.state_dict()}
     for path, layer in layers.items():
+        if isinstance(layer.layer, AdderConv2d):
+            values[joined(path, "adder")] = layer.layer.rounded_weight().detach()
+            continue
         bias = layer.layer.rounded_bias()
         values[joined(path, "weight")] = layer.layer.rounded_weight().detach()
         if bias is not None:

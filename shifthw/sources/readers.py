@@ -5,10 +5,11 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import fx, nn
 
 from ..ir.graph import Rounding
-from ..nn import PadShortcut, Quantizer, ShiftConv2d, ShiftLinear
+from ..nn import AdderConv2d, PadShortcut, Quantizer, ShiftConv2d, ShiftLinear
 from .framework import SourceLayer
 
 PASSED_ON = (nn.MaxPool2d, nn.Flatten, nn.Identity, PadShortcut)
@@ -20,7 +21,7 @@ AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 class Stored:
     """One quantizer of a prepared network, by its path.
 
-    layers      paths of the shift layers that read its values
+    layers      paths of the shift and adder layers that read its values
     is_added    an addition reads them
     is_averaged an average reads them
     """
@@ -44,7 +45,7 @@ def stored_values(prepared: fx.GraphModule) -> tuple[Stored, ...]:
             found.append(Stored(
                 str(node.target), quantizer,
                 tuple(str(reader.target) for reader, module in zip(readers, reading, strict=True)
-                      if isinstance(module, ShiftConv2d | ShiftLinear)),
+                      if isinstance(module, ShiftConv2d | ShiftLinear | AdderConv2d)),
                 any(reader.target is operator.add for reader in readers),
                 any(isinstance(module, AVERAGES) for module in reading)))
     return tuple(found)
@@ -91,9 +92,14 @@ def deviations(prepared: fx.GraphModule, layers: Mapping[str, SourceLayer]) -> t
              if path in layers and (rounding := layers[path].rounding) and not same_grid(value.quantizer, rounding)]
     unrounded = [path for value in stored for path in value.layers if path in layers and not layers[path].rounding]
     ordinary = [path for value in stored for path in value.layers if path not in layers]
+    adders = {path: layer for path, layer in layers.items() if isinstance(layer.layer, AdderConv2d)}
     found = {
         "the inputs of {} are on another grid than the framework's": other,
         "the inputs of {} are stored rounded, the framework takes them as they are": unrounded + ordinary,
+        "weights of {} are rounded to the step of their inputs, which they need for |x - w|": [
+            path for path, layer in adders.items() if _weights_differ(prepared.get_submodule(path), layer.layer)],
+        "the inputs of {} are on a grid through 0, the framework's is off it by a part of a step": [
+            path for path, layer in layers.items() if layer.affine is not None],
         "the real weights of {} are rounded to sums of powers of two": ordinary,
         "residuals are stored rounded, the framework adds them as they are": [v.path for v in stored if v.is_added],
         "averages are of stored values, the framework rounds behind them": [v.path for v in stored if v.is_averaged],
@@ -101,6 +107,11 @@ def deviations(prepared: fx.GraphModule, layers: Mapping[str, SourceLayer]) -> t
             path for path, module in prepared.named_modules() if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d)],
     }
     return tuple(text.format(listed(paths)) for text, paths in found.items() if paths)
+
+
+def _weights_differ(prepared: nn.Module, source: nn.Module) -> bool:
+    assert isinstance(prepared, AdderConv2d) and isinstance(source, AdderConv2d)
+    return not torch.equal(prepared.rounded_weight(), source.rounded_weight())
 
 
 def listed(names: list[str], shown: int = 3) -> str:

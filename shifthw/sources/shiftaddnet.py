@@ -8,6 +8,7 @@ top of the network only (conv1 and fc of its ResNets); all others round signs, a
 from dataclasses import replace
 
 from ..quantize import smallest_exponent
+from .adder import MASK, MEASURED, shiftaddnet_layer
 from .architectures import SHIFTADDNET
 from .deepshift import ps_layer
 from .framework import (
@@ -47,4 +48,4 @@ def _fixed_layer(path: str, plain: Plain, tensors: Tensors, options: SourceOptio
 
 SHIFT_ADD_NET = Framework("shiftaddnet", "ShiftAddNet, shift, fixed-shift and adder layers", SHIFTADDNET,
                           (Kind(("shift", "sign"), _ps_layer), Kind(("weight", "p", "s", "mask"), _fixed_layer),
-                           ORDINARY))
+                           ORDINARY), shiftaddnet_layer, (*MEASURED, MASK, "s"))

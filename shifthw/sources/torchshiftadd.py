@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from .adder import real_layer
 from .architectures import TORCHSHIFTADD
 from .deepshift import ps_layer
 from .framework import ORDINARY, Framework, Kind, Plain, SourceLayer, SourceOptions, Tensors
@@ -19,4 +20,4 @@ def _ps_layer(path: str, plain: Plain, tensors: Tensors, options: SourceOptions)
 
 
 TORCH_SHIFT_ADD = Framework("torchshiftadd", "torchshiftadd, shift and adder layers", TORCHSHIFTADD,
-                            (Kind(("shift", "sign"), _ps_layer), ORDINARY))
+                            (Kind(("shift", "sign"), _ps_layer), ORDINARY), real_layer)

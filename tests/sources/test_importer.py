@@ -361,12 +361,3 @@ def test_a_shape_must_be_known(own: Path, tmp_path: Path) -> None:
     path = saved(upstream.seed(upstream.converted(plain("net"), upstream.deepshift("PS")), 33), tmp_path)
     with pytest.raises(UnsupportedModel, match="input_shape: must be given for a network of your own"):
         import_checkpoint("deepshift-ps", path, f"{own}:net")
-
-
-@pytest.mark.parametrize(("name", "architecture"), [("addernet", "resnet20"), ("torchshiftadd", "resnet20_shiftadd")])
-def test_adder_layers_are_refused_in_one_line(name: str, architecture: str, tmp_path: Path) -> None:
-    network = FRAMEWORKS[name].architectures[architecture].build(10)
-    if "shift" in architecture:
-        upstream.converted(network, lambda path, module: upstream.Conv2dShift(module))      # type: ignore[arg-type]
-    with pytest.raises(UnsupportedModel, match=r"^layer1\.0\.conv1.* and \d+ more: adder layers .*load_model runs"):
-        import_checkpoint(name, saved(network, tmp_path), architecture)
