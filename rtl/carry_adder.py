@@ -125,12 +125,25 @@ def carry_outs(m: Module, chains: Sequence[tuple[Sequence[Value], Sequence[Value
     return outs
 
 
-def add_up(m: Module, numbers: Sequence[Operand], family: str) -> Operand:
-    """The sum of many: up to ADDENDS at a time, then a register, again and again."""
-    level = 0
-    while len(numbers) > 1:
-        level += 1
+def levels_of(count: int) -> int:
+    """Levels of additions that `count` numbers take."""
+    levels = 0
+    while ADDENDS ** levels < count:
+        levels += 1
+    return levels
+
+
+def add_up(m: Module, numbers: Sequence[Operand], family: str, waits: int = 0) -> Operand:
+    """The sum of many: up to ADDENDS at a time, then a register, again and again.
+
+    `waits` more registers, at most one per level, stand one behind each of the last levels: three in a row would be
+    taken for a shift register, which takes LUTs.
+    """
+    levels = levels_of(len(numbers))
+    for level in range(1, levels + 1):
         groups = [numbers[n:n + ADDENDS] for n in range(0, len(numbers), ADDENDS)]
         numbers = [(add(m, group, family, f"sum{level}_{n}") if len(group) > 1 else group[0])
                    .register(m, f"sum{level}_{n}") for n, group in enumerate(groups)]
+        if levels - level < waits:
+            numbers = [number.register(m, f"wait{levels - level}") for number in numbers]
     return numbers[0]

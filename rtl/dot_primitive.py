@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Const, Module
 
-from .carry_adder import ADDENDS, CARRY_BITS, Operand, add_up
+from .carry_adder import ADDENDS, CARRY_BITS, Operand, add_up, levels_of
 from .dot import Dot
 from .minimum_primitive import PrimitiveMinima
 from .rotate_lane import RotateLane, rotates
@@ -58,9 +58,7 @@ class PrimitiveDot(Dot):
         adder: bool = False
     ) -> None:
         self.family = family
-        self.adder_levels = 0
-        while ADDENDS ** self.adder_levels < simd:
-            self.adder_levels += 1
+        self.adder_levels = levels_of(simd)
         super().__init__(activation_bits=activation_bits, exponent_levels=exponent_levels,
                          zero_weights=zero_weights, simd=simd, adder=adder)
 
@@ -73,9 +71,7 @@ class PrimitiveDot(Dot):
         m = Module()
         operands = self._operands(m)
         numbers = [self._lane(m, i, operands.word_select(i, self.activation_bits)) for i in range(self.simd)]
-        total = add_up(m, numbers, self.family)
-        for n in range(self.latency - self.adder - self.lane_stages - self.adder_levels):
-            total = total.register(m, f"wait{n}")
+        total = add_up(m, numbers, self.family, self.latency - self.adder - self.lane_stages - self.adder_levels)
         m.d.comb += self.o.eq(total.bits if self.exponent_levels else Cat(Const(0, 1), total.bits))
         return m
 
