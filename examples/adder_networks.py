@@ -4,7 +4,8 @@
 
 The ResNet-20s are those of ShiftAddNet (https://arxiv.org/abs/2010.12785) and AdderNet (https://arxiv.org/abs/1912.13200):
 adder 3x3 layers, in ShiftAddNet behind a convolution each that becomes one of shifts; first and last layer without
-adders. Shortcuts are option A. Images are real numbers 0..1.
+adders. Shortcuts are option A. The activity network has the layers of ShiftAddNet's for wearable sensors: 1x1 adder
+layers behind convolutions over time. Images are real numbers 0..1.
 """
 
 import torch
@@ -47,6 +48,24 @@ class AddResNet20(nn.Module):
         return self.linear(functional.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
+class ActivityNet(nn.Module):
+    """Three pairs of a 5x3 convolution and a 1x1 adder layer, mean, classifier. x: [N, 1, samples, 3], 12 classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(*_pair(1, 24), nn.MaxPool2d((4, 1)), *_pair(24, 48), nn.MaxPool2d((4, 1)),
+                                      *_pair(48, 64))
+        self.linear = nn.Linear(64, 12)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(functional.adaptive_avg_pool2d(self.features(x), 1).flatten(1))
+
+
+def _pair(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, (5, 3), padding=(2, 1), bias=False), AdderConv2d(outputs, outputs, 1),
+            nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
 def _layers(inputs: int, outputs: int, stride: int, shift: bool) -> nn.Sequential:
     norm = nn.BatchNorm2d(outputs)
     if not shift:
@@ -63,3 +82,8 @@ def shiftadd_resnet20() -> AddResNet20:
 def adder_resnet20() -> AddResNet20:
     """AdderNet's ResNet-20: 0.4 million multiply-adds, 40.1 million |x - w|."""
     return AddResNet20(shift=False)
+
+
+def activity_shiftadd() -> ActivityNet:
+    """ShiftAddNet for 160 samples of a three-axis accelerometer: 3.4 million multiply-adds, 0.7 million |x - w|."""
+    return ActivityNet()

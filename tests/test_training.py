@@ -14,7 +14,7 @@ from torch import nn
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PARAMETERS = {"resnet20": 269_722, "resnet8": 78_042, "lenet5": 61_706, "conv_mnist": 431_080,
-              "shiftadd_resnet20": 560_026, "adder_resnet20": 269_722}
+              "shiftadd_resnet20": 560_026, "adder_resnet20": 269_722, "activity_shiftadd": 71748}
 """Biases and batch norms included."""
 
 
@@ -126,8 +126,8 @@ def test_networks(name: str) -> None:
     catalog = importlib.import_module("catalog")
     assert set(catalog.NETWORKS) == set(catalog.CLASSES) == set(PARAMETERS)
     model = catalog.NETWORKS[name]().eval()
-    shape = (2, 3, 32, 32) if "resnet" in name else (2, 1, 28, 28)
-    assert model(torch.rand(shape)).shape == (2, 10)
+    shape = (2, 3, 32, 32) if "resnet" in name else (2, 1, 160, 3) if "activity" in name else (2, 1, 28, 28)
+    assert model(torch.rand(shape)).shape == (2, len(catalog.CLASSES[name]))
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
 
 

@@ -1,0 +1,52 @@
+"""examples/activity_data.py: subjects on one side only, and what is refused."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture(autouse=True)
+def example(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    sys.modules.pop("activity_data", None)
+
+
+def arrays() -> dict[str, np.ndarray]:
+    fold = np.arange(40) % 16
+    return {"x": np.repeat(fold, 480).reshape(40, 160, 3).astype(np.float32), "y": fold % 12, "fold": fold}
+
+
+def run(monkeypatch: pytest.MonkeyPatch, folder: Path, data: dict[str, np.ndarray]) -> None:
+    np.savez(folder / "data.npz", **data)
+    monkeypatch.setattr(sys, "argv", ["activity_data.py", str(folder / "data.npz"), "--out", str(folder / "out.npz")])
+    importlib.import_module("activity_data").main()
+
+
+def test_split_by_subjects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run(monkeypatch, tmp_path, arrays())
+    images = importlib.import_module("image_data")
+    training, test = images.load(tmp_path / "out.npz")
+    assert training.images.shape[1:] == test.images.shape[1:] == (1, 160, 3)
+    assert set(np.unique(test.images)) == {1, 5, 9} and not set(np.unique(training.images)) & {1, 5, 9}
+    assert (test.labels == test.images[:, 0, 0, 0] % 12).all()
+    assert f"{len(training.labels)} windows to train on, {len(test.labels)} of" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (dict(x=np.zeros((40, 160))), r"x must be integers 0..63 of shape \(n, samples, 3\), not \(40, 160\), 0..0"),
+    (dict(x=np.full((40, 160, 3), 64)), r"not \(40, 160, 3\), 64..64"),
+    (dict(x=np.full((40, 160, 3), 0.5)), "0.5..0.5"),
+])
+def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+                change: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, tmp_path, arrays() | change)
+
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out.npz").exists()
