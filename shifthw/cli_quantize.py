@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("layer", "weights", "weight SNR dB", "activations", "step", "range")
 OPTIONS = ("weight_bits", "terms", "weight_snr", "first_terms", "last_terms", "layer_terms", "per_channel",
-           "activation_bits", "calibration", "percentile", "power_of_two", "batch_norm_images")
+           "activation_bits", "calibration", "percentile", "power_of_two", "batch_norm_images", "adder_bits")
 """Those of QuantizeOptions, by its names."""
 
 
@@ -48,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--power-of-two", action="store_true", default=None, help="steps are powers of two")
     parser.add_argument("--batch-norm-images", type=int, metavar="N",
                         help="measure statistics of batch norms anew on N calibration images (default: 0, keep them)")
+    parser.add_argument("--adder-bits", type=int, metavar="N",
+                        help="4..16 per weight of an adder layer, sign included (default: as many as they take)")
     parser.add_argument("--pixel-scale", dest="scale", type=float, metavar="S",
                         help="real value of one step of a uint8 pixel (default: 1/255)")
     parser.add_argument("--mean", type=per_channel, metavar="M,..", help="per channel, that scaled pixels are less")

@@ -1,5 +1,6 @@
 """`shifthw import`: from a framework's checkpoint to a simulated engine, and what it says where it cannot."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,29 @@ def test_qonnx_takes_no_options_of_checkpoints(weights: Path, tmp_path: Path,
     given = ["import", "qonnx", str(weights), "-o", str(tmp_path / "m.pt")]
     assert "qonnx takes no --act-bits: the file says it" in error_of([*given, "--act-bits", "8"], capsys)
     assert "weights.pth" in error_of(given, capsys)
+
+
+ADDER = """
+from torch import nn
+from shifthw.nn import AdderConv2d
+
+def net():
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, bias=False), AdderConv2d(4, 5, 4), nn.Flatten())
+"""
+
+
+@pytest.mark.parametrize(("flags", "said"), [
+    (["--add-quant", "wageubn", "--add-bits", "6"], r"all 750 outputs are equal; the same class for 6 of 6"),
+    (["--act-bits", "8"], r"outputs differ, by \d+ steps of .*\n(.*\n)*because weights of 1 are rounded to the step"),
+])
+def test_adder_layers(flags: list[str], said: str, images: Path, tmp_path: Path,
+                      capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    exec(ADDER, names)
+    (tmp_path / "own.py").write_text(ADDER)
+    model = upstream.converted(names["net"](), lambda path, plain: upstream.Conv2dShift(plain, BITS, (8, 8)))  # type: ignore[arg-type]
+    torch.save(upstream.seed(model, 5).state_dict(), tmp_path / "w.pth")
+    assert main(arguments("shiftaddnet", tmp_path / "w.pth", f"{tmp_path}/own.py:net", tmp_path / "m.pt",
+                          "--weight-bits", str(BITS), "--act-format", "8,8", "--calib", str(images), *flags)) == 0
+    assert re.search(said, capsys.readouterr().out)
+    assert load(tmp_path / "m.pt")["1"].op.weight.shape == (5, 4, 4, 4)         # type: ignore[union-attr]

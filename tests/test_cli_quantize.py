@@ -39,6 +39,11 @@ def ready():
     torch.manual_seed(7)
     return Net()
 
+def adder():
+    from shifthw.nn import AdderConv2d
+    torch.manual_seed(7)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), AdderConv2d(4, 3, 3), nn.Flatten())
+
 class Branch(Net):
     def forward(self, x): return self.stem(x) if x.mean() > 0 else self.stem(-x)
 
@@ -114,6 +119,14 @@ def decibels(real: np.ndarray, other: np.ndarray) -> float:
 
 
 # -- what it makes -------------------------------------------------------------------------------
+
+def test_adder_layers_have_a_row(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(folder, tmp_path / "m.pt", "--adder-bits", "5", function="adder")) == 0
+    row = table(capsys.readouterr().out)["2"]
+    assert row[:3] == ["adder,", "5", "bits"]
+    weight = load_model(tmp_path / "m.pt").graph["2"].op.weight         # type: ignore[union-attr]
+    assert (int(weight.min()), int(weight.max())) == (-16, 15)
+
 
 def test_from_python_to_simulated_engine(folder: Path, simulator_cache: Path, tmp_path: Path,
                                          capsys: pytest.CaptureFixture[str]) -> None:
@@ -359,6 +372,7 @@ def test_files_that_hold_no_images(folder: Path, tmp_path: Path, capsys: pytest.
     (["--act-bits", "1"], "activation_bits: must be 2..16, not 1"), (["--act-bits", "17"], "activation_bits: must be"),
     (["--calibration", "median"], "argument --calibration: invalid choice: 'median'"),
     (["--percentile", "0"], "percentile: must be in 0..1, not 0.0"), (["--percentile", "nan"], "percentile: must be"),
+    (["--adder-bits", "17"], "adder_bits: must be 4..16, not 17"),
     (["--batch-norm-images", "1"], "batch_norm_images: must be 0, or at least 2, not 1"),
     (["--batch-norm-images", "-2"], "batch_norm_images: must be 0, or at least 2, not -2"),
     (["--mean", "0,,0"], "'0,,0' must be one number per channel"), (["--std", "1,inf,1"], "must be one number per"),
