@@ -28,10 +28,12 @@ from shifthw.zoo.resnet import resnet8, resnet20
 from shifthw.zoo.seeded import calibrate, seed_weights, seeded_model, synthetic_images
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-MNIST = ("MNIST", 60_000, (1, 28, 28))
-CIFAR10 = ("CIFAR-10, JPEG q75 copy", 50_000, (3, 32, 32))
-TRAINED = {"lenet5": MNIST, "conv_mnist": MNIST, "resnet8": CIFAR10, "resnet20": CIFAR10, "resnet20_w3": CIFAR10}
-"""Data, training images and shape of an image of the networks that examples/finetune.py made."""
+MNIST = ("MNIST", 60_000, 10_000, (1, 28, 28), 10)
+CIFAR10 = ("CIFAR-10, JPEG q75 copy", 50_000, 10_000, (3, 32, 32), 10)
+WHARF = ("WHARF, windows of 160 samples, 3 subjects left out", 3_084, 787, (1, 160, 3), 12)
+TRAINED = {"lenet5": MNIST, "conv_mnist": MNIST, "resnet8": CIFAR10, "resnet20": CIFAR10, "resnet20_w3": CIFAR10,
+           "activity_shiftadd": WHARF}
+"""Data, training and test images, shape of an image and classes of the networks that examples/finetune.py made."""
 CARD = {"weights": str, "data": str, "training_images": int, "test_images": int, "method": str, "weight_bits": int,
         "terms": int, "activation_bits": int, "epochs": int, "seed": int, "recipe": dict, "float_recipe": dict,
         "float_start_accuracy": float, "fake_quantized_accuracy": float, "integer_accuracy": float, "file_bytes": int}
@@ -143,11 +145,11 @@ def test_card_of_a_trained_network(name: str, tmp_path: Path) -> None:
     graph, card = model.graph, model.graph.metadata["card"]
     assert isinstance(card, dict)
     assert {key: type(card.get(key)) for key in CARD} == CARD
-    data, training_images, shape = TRAINED[name]
-    assert (graph.name, card["data"], card["training_images"]) == (name, data, training_images)
-    assert card["test_images"] == 10_000
+    data, training_images, test_images, shape, classes = TRAINED[name]
+    assert (graph.name, card["data"]) == (name, data)
+    assert (card["training_images"], card["test_images"]) == (training_images, test_images)
     assert card["file_bytes"] == (tmp_path / "model.pt").stat().st_size
-    assert len(set(graph.metadata["classes"])) == 10
+    assert len(set(graph.metadata["classes"])) == classes
     assert graph.nodes[0].output.shape == shape
     assert model.fake_reference is not None and model.float_reference is not None
     assert card["integer_accuracy"] >= card["float_start_accuracy"] - 0.005
