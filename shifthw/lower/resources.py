@@ -54,6 +54,8 @@ FAMILIES = {
 RAM32_LUT = 2 / 3
 LANE_LUT = {1: 1.0, 2: 1.0, 4: 1.4, 8: 1.71, 16: 1.9}
 """Per bit of a lane's output, by exponent levels up to the key."""
+MINIMUM_LUT = 1.7
+"""Per bit of an operand, as plain logic."""
 WRITE_LUT = {2: 1.5, 4: 1.6, 8: 2.9, 16: 9.5, 32: 20, 64: 40}
 """Per bit of a written word of one pixel lane, by the pixel lanes that it may come from."""
 
@@ -64,29 +66,40 @@ def resources(config: ArrayConfig, coefficients: Coefficients = FAMILIES["xc7"])
     outputs = c.images * c.pixels * c.pe
     lanes = primitive_dot(c) if has_primitives(c) else dot(c)
     return (lanes * outputs + accumulators(c) * (c.images * c.pe) + requantize(c, k) * outputs
-            + operands(c) * c.simd + control(c) + memories(c, k))
+            + operand_sums(c) * c.images + operands(c) * c.simd + control(c) + memories(c, k))
 
 
 def dot(c: ArrayConfig) -> Resources:
     """The lanes of one output and their adder tree."""
-    bits = c.activation_bits + c.exponent_levels - 1
-    levels = c.simd.bit_length() - 1
-    tree = sum(c.simd / 2**level * (bits + level - 1) for level in range(1, levels + 1))
+    bits = c.lane_bits
+    tree = tree_lut(c.simd, bits)
     per_bit = next(value for most, value in LANE_LUT.items() if c.exponent_levels <= most)
-    return Resources(c.simd * bits * per_bit + tree, c.simd * bits + 0.74 * tree)
+    minimum = c.adder * c.activation_bits
+    return Resources(c.simd * (bits * per_bit + MINIMUM_LUT * minimum) + tree,
+                     c.simd * (bits + minimum) + 0.74 * tree)
+
+
+def tree_lut(simd: int, bits: int) -> float:
+    """Adder bits of a tree of pairs."""
+    return sum(simd / 2**level * (bits + level - 1) for level in range(1, simd.bit_length()))
 
 
 def has_primitives(c: ArrayConfig) -> bool:
     """Whether synthesis gets the lanes in LUT and carry primitives (rtl/dot_primitive.py)."""
-    return c.activation_bits <= 8 and c.exponent_levels <= 8
+    return c.exponent_levels == 0 or (c.activation_bits <= 8 and c.exponent_levels <= 8)
 
 
 def primitive_dot(c: ArrayConfig) -> Resources:
-    """As dot, in primitives: half a LUT per bit of each rotation and result, ternary adders."""
-    bits = c.activation_bits + c.exponent_levels - 1
+    """As dot, in primitives: half a LUT per bit of each rotation and result, one of a minimum, ternary adders."""
+    minimum = c.adder * c.activation_bits
+    if not c.exponent_levels:
+        bits = c.activation_bits
+        return Resources(c.simd * minimum + (c.simd - 1) / 2 * (bits + 2.5), c.simd * (minimum + bits / 2 + 4))
+    bits = c.lane_bits
     rotations = (c.exponent_levels - 1).bit_length()
-    lane = c.activation_bits * min(2, rotations) / 2 + bits / 2
-    return Resources(c.simd * lane + (c.simd - 1) / 2 * (bits + 3.5), c.simd * (2 * c.activation_bits + 1.5 * bits))
+    lane = minimum + c.activation_bits * min(2, rotations) / 2 + bits / 2
+    return Resources(c.simd * lane + (c.simd - 1) / 2 * (bits + 3.5),
+                     c.simd * (minimum + 2 * c.activation_bits + 1.5 * bits))
 
 
 def accumulators(c: ArrayConfig) -> Resources:
@@ -94,8 +107,23 @@ def accumulators(c: ArrayConfig) -> Resources:
     return Resources((c.pixels + c.lane_sum) * c.accumulator_bits, c.pixels * c.accumulator_bits)
 
 
+def operand_sums(c: ArrayConfig) -> Resources:
+    """Those of one image, with their accumulators; registers at the end of a tree are shift registers."""
+    if not c.adder:
+        return Resources(0, 0)
+    tree = tree_lut(c.simd, c.activation_bits)
+    last = (c.activation_bits + c.simd.bit_length() - 1) * (c.simd > 4)
+    return Resources(tree + last, 0.74 * tree) * c.pixels + accumulators(c)
+
+
 def requantize(c: ArrayConfig, k: Coefficients) -> Resources:
-    """One pipeline."""
+    """One pipeline. The subtraction of an operands' sum wraps around, so that a narrow one cannot be left to the
+    pre-adder of a DSP slice (Yosys 0.70 does so on xc7).
+    """
+    return _scaling(c, k) + Resources((c.accumulator_bits + 1) * c.adder, 0)
+
+
+def _scaling(c: ArrayConfig, k: Coefficients) -> Resources:
     if not c.multiplier_bits:
         return Resources(c.accumulator_bits + 29 + 12 * c.residual + 5 * (len(c.shifts) - 1),
                          4 * c.activation_bits + 49) + tie_detection(c, in_dsp=False)
@@ -125,10 +153,16 @@ def control(c: ArrayConfig) -> Resources:
     """Sequencer, writer, weight decoding, bus: what is in the engine's top module."""
     stored = c.images * c.pixels * c.simd * c.activation_bits
     results = c.images * c.pixels * c.pe * c.activation_bits
-    decoded = c.pe * c.simd * (c.exponent_bits + 2)
+    decoded = c.pe * c.simd * decoded_bits(c)
     return Resources(
         2300 + 180 * c.pixels + stored * (WRITE_LUT[c.pixels] + c.max_pool),
         1900 + 60 * c.pixels + stored * (1 + c.max_pool) + results * (1 + c.residual) + decoded)
+
+
+def decoded_bits(c: ArrayConfig) -> int:
+    """Registers of a decoded weight; shifts wait for the minimum."""
+    shift = (c.exponent_bits + 2) * (c.exponent_levels > 0)
+    return shift + c.adder * (c.activation_bits + (c.exponent_bits + 1) * (c.exponent_levels > 0))
 
 
 def memories(c: ArrayConfig, k: Coefficients) -> Resources:

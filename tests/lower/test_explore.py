@@ -78,10 +78,12 @@ def test_more_of_anything_costs_more(bits: int, levels: int) -> None:
     base = resources(config)
     for change in ({"images": 2}, {"pixels": 8}, {"simd": 16}, {"pe": 8},
                    {"activation_bits": bits + 1}, {"exponent_levels": levels + 1}, {"accumulator_bits": 25},
-                   {"max_pool": True}, {"ties_to_even": True}):
+                   {"max_pool": True}, {"ties_to_even": True}, {"adder": True}):
         more = resources(dataclasses.replace(config, **change))
         assert more.lut > base.lut and more.ff >= base.ff and more.dsp >= base.dsp
     assert resources(dataclasses.replace(config, feature_rows=4096)).bram36 > base.bram36
+    dual = dataclasses.replace(config, adder=True)
+    assert resources(dataclasses.replace(dual, exponent_levels=0)).lut < min(base.lut, resources(dual).lut)
     assert resources(dataclasses.replace(config, residual=True)).dsp == 2 * base.dsp
     assert resources(dataclasses.replace(config, accumulator_bits=26)).dsp == 2 * base.dsp
     assert resources(dataclasses.replace(config, accumulator_bits=26), FAMILIES["xcup"]).dsp == base.dsp
