@@ -220,7 +220,9 @@ def _quantize(options: argparse.Namespace) -> int:
     table = _table(*cli_quantize.COLUMNS)
     for layer in quantized.layers:
         _row(table, *cli_quantize.cells(layer))
-    _print([table, *map(_line, cli_quantize.remarks(quantized, options.output))])
+    _print([table])
+    for remark in cli_quantize.remarks(quantized, options.output):
+        print(_plain(remark))       # paths are not wrapped
     return 0
 
 
