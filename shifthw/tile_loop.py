@@ -249,12 +249,12 @@ class TileLoop:
         acc = acc % modulus
         acc = np.where(acc >= modulus // 2, acc - modulus, acc)
         m, b = self.e.multipliers[f["scale_base"] + og], self.e.biases[f["scale_base"] + og]
-        if c.accumulator_bits + max(1, c.multiplier_bits) > 61 or c.bias_bits > 61:
-            acc, m, b = acc.astype(object), m.astype(object), b.astype(object)
-        total = acc * m + b
+        operand = max(c.accumulator_bits, c.activation_bits + c.residual_shift)
+        number = "object" if operand + max(1, c.multiplier_bits) > 61 or c.bias_bits > 61 else "int64"
+        total = acc.astype(number) * m + b.astype(number)
         if f["residual"]:
             mr = (f["residual_multiplier"] if c.multiplier_bits else 1) << c.residual_shift
-            total = total + self._residuals(og, tiles, low) * mr
+            total = total + self._residuals(og, tiles, low).astype(number) * mr
         shift = c.shifts[f["shift_select"]]
         shifted = total >> shift
         if f["ties_to_even"] and shift:

@@ -10,6 +10,7 @@ import numpy as np
 from ..arch import ArrayConfig
 from .arrange import arrange, per_output
 from .fuse import Kind, Layer, Network, Scale
+from .scaling import fitting_bias
 from .task import Task
 
 
@@ -25,13 +26,13 @@ def double_sums(network: Network) -> Network:
         return layer.kind is Kind.ADDER and layer.groups > 1 or layer.diagonal and minima
 
     return dataclasses.replace(network, layers=tuple(
-        dataclasses.replace(layer, sum_factor=2, scale=_halved(layer.scale)) if doubled(layer) and layer.scale
-        else layer for layer in network.layers))
+        dataclasses.replace(layer, sum_factor=2, scale=_halved(layer.scale, layer.name))
+        if doubled(layer) and layer.scale else layer for layer in network.layers))
 
 
-def _halved(scale: Scale) -> Scale:
+def _halved(scale: Scale, where: str) -> Scale:
     """The same results from twice the accumulators: all the rest of the sum doubles, and one more bit is dropped."""
-    return dataclasses.replace(scale, bias=2 * scale.bias, shift=scale.shift + 1,
+    return dataclasses.replace(scale, bias=fitting_bias(2 * scale.bias.astype(object), where), shift=scale.shift + 1,
                                residual_multiplier=2 * scale.residual_multiplier)
 
 

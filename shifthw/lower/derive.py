@@ -10,7 +10,7 @@ from ..tensor_layout import TensorLayout
 from .allocate import rows_used
 from .fuse import Kind, Layer, Network
 from .instructions import Bases, Draft, bits_of, draft_program, shares_word
-from .scaling import multiplier_bits, residual_shift, signed_bits
+from .scaling import fitting_bias, multiplier_bits, residual_shift, signed_bits
 from .task import Task
 
 _SIGNED = frozenset(("xq0", "xq1"))
@@ -114,10 +114,13 @@ def _weight_sums(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hardware_bias(layer: Layer, network: Network, activation_bits: int) -> np.ndarray:
-    """The bias as the requantize unit adds it: the zero point of a signed residual is in it."""
+    """The bias as the requantize unit adds it: the zero point of a signed residual is in it.
+
+    UnsupportedModel, naming the layer, if it needs too many bits.
+    """
     assert layer.scale is not None
     zero = 1 << (activation_bits - 1) if layer.residual and network.tensors[layer.residual].dtype.signed else 0
-    return layer.scale.bias - zero * layer.scale.residual_multiplier
+    return fitting_bias(layer.scale.bias.astype(object) - zero * layer.scale.residual_multiplier, layer.name)
 
 
 def _bias_bits(layer: Layer, network: Network, activation_bits: int) -> int:

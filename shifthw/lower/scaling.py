@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from ..errors import UnsupportedModel
 from .fuse import Layer, Scale
 
 FREE_MULTIPLIER_BITS = 18
@@ -11,10 +12,22 @@ FREE_MULTIPLIER_BITS = 18
 MAX_RESIDUAL_SHIFT = 8
 """Fixed left shift of the residual; with 16-bit activations it still fits a DSP operand."""
 
+MAX_BIAS_BITS = 64
+"""Of a bias as requantize adds it."""
+
 
 def signed_bits(*values: int) -> int:
     """Bits of the narrowest two's complement number that holds each of the values."""
     return max((value if value >= 0 else -value - 1).bit_length() for value in values) + 1
+
+
+def fitting_bias(bias: np.ndarray, where: str) -> np.ndarray:
+    """Biases, Python's integers, as int64. UnsupportedModel, naming `where`, if they need more bits."""
+    bits = signed_bits(int(bias.min()), int(bias.max()))
+    if bits > MAX_BIAS_BITS:
+        raise UnsupportedModel(f"{where}: its bias takes {bits} bits as the engine adds it, must take at most "
+                               f"{MAX_BIAS_BITS}; requantize with a smaller bias, multiplier and shift")
+    return bias.astype(np.int64)
 
 
 def multiplier_bits(layers: tuple[Layer, ...]) -> int:

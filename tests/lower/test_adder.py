@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from shifthw.emulator import Emulator
-from shifthw.ir.graph import AdderConv2d, Graph
+from shifthw.errors import UnsupportedModel
+from shifthw.ir.graph import AdderConv2d, Graph, Requantize
 from shifthw.ir.interpret import interpret
 from shifthw.ir.types import IntType
+from shifthw.ir.verify import MAX_BIAS, MAX_MULTIPLIER, MAX_SHIFT
 from shifthw.lower import compile_graph
 from shifthw.program import Program
 
@@ -95,3 +97,27 @@ def test_weights_of_any_range_take_a_code_of_the_bits_of_an_activation() -> None
     build = builder((8, 4, 4))
     build.requantize(build.adder("images", 8, reach=100.0), S8)
     assert check(build.graph(), build.images(2)).config.code_bits == 8
+
+
+def widest(bias: int, residual: int, groups: int = 2) -> GraphBuilder:
+    """An adder layer of 32 bits whose requantize uses the largest multiplier and shift."""
+    build = builder((4, 3, 3), IntType(32, True))
+    acc = build.adder("images", 4, groups=groups)
+    multipliers = np.full(4, MAX_MULTIPLIER), np.full(4, residual)
+    op = Requantize(multipliers, np.full(4, bias), MAX_SHIFT, -(1 << 31), (1 << 31) - 1)
+    build.add(op, acc, "images", dtype=IntType(32, True))
+    return build
+
+
+@pytest.mark.parametrize(("bias", "residual", "groups"), [
+    (0, MAX_MULTIPLIER, 2), (-MAX_BIAS, -MAX_MULTIPLIER, 2), (MAX_BIAS, MAX_MULTIPLIER, 1)])
+def test_widest_residuals_and_biases(bias: int, residual: int, groups: int) -> None:
+    build = widest(bias, residual, groups)
+    check(build.graph(), build.images(2))
+
+
+@pytest.mark.parametrize(("bias", "residual", "groups"), [(MAX_BIAS, -MAX_MULTIPLIER, 1), (MAX_BIAS, 1, 2),
+                                                          (-MAX_BIAS, MAX_MULTIPLIER, 2)])
+def test_a_bias_that_grows_beyond_64_bits_is_refused(bias: int, residual: int, groups: int) -> None:
+    with pytest.raises(UnsupportedModel, match="^adderconv2d1: its bias takes 65 bits as the engine adds it"):
+        compile_graph(widest(bias, residual, groups).graph(), **ARRAY)
