@@ -42,6 +42,12 @@ def test_split_by_subjects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     (dict(x=np.zeros((40, 160))), r"x must be integers 0..63 of shape \(n, samples, 3\), not \(40, 160\), 0..0"),
     (dict(x=np.full((40, 160, 3), 64)), r"not \(40, 160, 3\), 64..64"),
     (dict(x=np.full((40, 160, 3), 0.5)), "0.5..0.5"),
+    (dict(x=np.full((40, 160, 3), "walk")), r"x must be integers 0..63 .*, not <U4 of \(40, 160, 3\)"),
+    (dict(x=np.zeros((0, 160, 3))), r"x must be integers 0..63 .*, not float64 of \(0, 160, 3\)"),
+    (dict(y=np.arange(39) % 12), r"y must be 40 integers 0..11, one per window, not \(39,\), 0..11"),
+    (dict(y=np.full(40, 12)), r"y must be 40 integers 0..11, .* 12..12"),
+    (dict(fold=np.arange(41)), r"fold must be 40 integers 0..255, one per window, not \(41,\)"),
+    (dict(fold=np.full(40, 2)), r"fold must hold some of the subjects \(1, 5, 9\), and others"),
 ])
 def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
                 change: dict[str, np.ndarray], message: str) -> None:
@@ -50,3 +56,27 @@ def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "out.npz").exists()
+
+
+@pytest.mark.parametrize("contents", [b"", b"activities", b"PK\x03\x04 cut off", None])
+def test_files_that_are_no_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                    capsys: pytest.CaptureFixture[str], contents: bytes | None) -> None:
+    data = tmp_path / "data.npy"
+    if contents is None:
+        np.save(data, np.zeros(3))
+    else:
+        data.write_bytes(contents)
+    monkeypatch.setattr(sys, "argv", ["activity_data.py", str(data), "--out", str(tmp_path / "out.npz")])
+    with pytest.raises(SystemExit, match="2"):
+        importlib.import_module("activity_data").main()
+    assert "data.npy: must be an .npz file that holds numbers x, y and fold" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                    capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "data.npz", **arrays())
+    out = tmp_path / "none" / "out.npz"
+    monkeypatch.setattr(sys, "argv", ["activity_data.py", str(tmp_path / "data.npz"), "--out", str(out)])
+    with pytest.raises(SystemExit, match="2"):
+        importlib.import_module("activity_data").main()
+    assert str(out) in capsys.readouterr().err
