@@ -106,6 +106,8 @@ def quantize(model: nn.Module, images: torch.Tensor, options: QuantizeOptions | 
         if isinstance(module, AdderConv2d | AdderLinear):
             module.weight_bits = options.adder_bits
     round_adders(prepared, images[:2])
+    if options.batch_norm_images and options.adder_bits:
+        measure_batch_norms(prepared, images[:options.batch_norm_images])   # weights cut off move all sums one way
     original = copy.deepcopy(prepared)
     for path, module in _batch_norms(original):
         module.load_state_dict(trained_norms[path])

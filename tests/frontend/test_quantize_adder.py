@@ -118,6 +118,19 @@ def test_adder_bits_limit_the_weights(network: nn.Module, images: torch.Tensor) 
         QuantizeOptions(adder_bits=3)
 
 
+def test_batch_norms_are_measured_with_the_weights_cut_off() -> None:
+    """Cut-off weights of one adder layer move all its sums one way, beyond what its batch norm would let through."""
+    torch.manual_seed(1)
+    model = nn.Sequential(AdderConv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()).eval()
+    images = torch.rand(16, 3, 8, 8)
+    quantized = quantize(model, images, QuantizeOptions(adder_bits=8, batch_norm_images=16))
+    with torch.no_grad():
+        sums = quantized.get_submodule("0")(quantized.get_submodule("input_quantizer")(images))
+        assert float(sums.mean()) > float(model[0](images).mean()) + 5.0
+    norm: Any = quantized.get_submodule("1")
+    torch.testing.assert_close(norm.running_mean, sums.mean((0, 2, 3)))
+
+
 def test_training_goes_on_from_there(network: nn.Module, images: torch.Tensor) -> None:
     quantized = quantize(network, images).train()
     quantized(images).square().sum().backward()
