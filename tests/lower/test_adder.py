@@ -86,6 +86,17 @@ def test_only_grouped_layers_take_two_steps() -> None:
     assert duration(8, groups=2) == 2 * 9
 
 
+@pytest.mark.parametrize(("channels", "groups", "outputs"), [(20, 2, 30), (33, 3, 12), (18, 6, 36), (2, 2, 10)])
+def test_groups_that_cross_channel_groups(channels: int, groups: int, outputs: int) -> None:
+    """Two grouped layers, the second with a residual, then one of stride 2; the narrowest input packs taps."""
+    build = builder((channels, 4, 5), IntType(5, False))
+    x = build.requantize(build.adder("images", outputs, groups=groups), IntType(4, True))
+    y = build.requantize(build.adder(x, outputs, groups=groups), S8, x)
+    build.requantize(build.adder(y, 9, stride=(2, 2)), IntType(2, True))
+    check(build.graph(), build.images(2))
+    check(build.graph(), build.images(2), simd=16, pe=2, pixels=2)
+
+
 def test_the_first_layer_packs_taps() -> None:
     build = builder((2, 6, 6), U8)
     build.requantize(build.adder("images", 8), U8)
