@@ -100,6 +100,9 @@ class _AdderLayer(nn.Module):
     def _distances(self, x: torch.Tensor, area: Area) -> torch.Tensor:
         """y of x[N, C, H, W] without bias, in the parameters' type at least: autocast's bfloat16 cannot hold sums."""
         weight = self.rounded_weight()
+        if x.shape[1] != weight.shape[1] * area.groups:     # one channel would be broadcast
+            raise ValueError(f"{type(self).__name__}: x must have {weight.shape[1] * area.groups} channels, not "
+                             f"{x.shape[1]}")
         wide = torch.promote_types(x.dtype, weight.dtype)
         x, weight = x.to(wide), weight.to(wide)
         if torch.compiler.is_exporting():

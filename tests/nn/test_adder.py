@@ -204,6 +204,14 @@ def test_weights_without_integers_are_named() -> None:
         layer.integer_weight("body.2")
 
 
+@pytest.mark.parametrize(("layer", "shape"), [
+    (AdderConv2d(1, 4, 1), (1, 3, 2, 2)), (AdderConv2d(3, 4, 1), (1, 1, 2, 2)), (AdderLinear(1, 4), (2, 3)),
+    (AdderConv2d(4, 4, 3, groups=4), (1, 1, 3, 3))])
+def test_no_channel_is_broadcast(layer: Any, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=rf"Adder\w+: x must have . channels, not {shape[1]}"):
+        layer(torch.zeros(shape))
+
+
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: AdderConv2d(3, 4, 3, groups=2), "groups must divide"),
     (lambda: AdderConv2d(3, 4, 3, weight_bits=3), r"weight_bits must be 4\.\.16 or None, not 3"),
