@@ -150,7 +150,7 @@ def main() -> None:
     """Prints the tables."""
     widths = [int(each) for each in sys.argv[1:]] or [8, 16, 32]
     titles = [f"{family} {what}" for family in FAMILIES
-              for what in ("LUT per lane", "FF", "LUT with shared parts", "FF")]
+              for what in ("LUT per lane", "FF", "LUT with shared parts", "FF with them")]
     print("| " + " | ".join(["bits", "lane", "body", *titles]) + " |\n|" + "---|" * (3 + len(titles)), flush=True)
     for bits in widths:
         for lane in lanes_of(bits):
