@@ -84,6 +84,21 @@ def test_it_learns(training: ModuleType, tmp_path: Path, capsys: pytest.CaptureF
     assert "epoch 10 of 10: loss 0." in capsys.readouterr().out
 
 
+def test_first_epochs_are_of_small_images(training: ModuleType, tmp_path: Path) -> None:
+    sizes: list[tuple[int, ...]] = []
+
+    class Seen(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                sizes.append(tuple(x.shape[2:]))
+            return x.mean((2, 3))
+
+    model = nn.Sequential(Seen(), nn.Linear(1, 3))
+    recipe = training.Recipe(epochs=3, learning_rate=0.1, batch=20, crop=0, flip=False, small_epochs=2)
+    training.train(model, data(training), recipe, tmp_path / "some.checkpoint")
+    assert sizes == [(4, 4)] * 4 + [(8, 8)] * 2
+
+
 def test_other_recipe_is_refused(training: ModuleType, tmp_path: Path) -> None:
     recipe = training.Recipe(epochs=1, learning_rate=0.1, batch=16)
     checkpoint = tmp_path / "some.checkpoint"
@@ -164,6 +179,7 @@ def test_train_float(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (["vgg"], "invalid choice: 'vgg' (choose from "),
     (["lenet5", "--epochs", 0], "error: --epochs must be 1 or more, not 0"),
     (["lenet5", "--learning-rate", "nan"], "error: --learning-rate must be greater than 0, not nan"),
+    (["lenet5", "--small-epochs", -1], "error: --small-epochs must be 0 or more, not -1"),
     (["lenet5", "--crop", -1], "error: --crop must be 0 or more, not -1"),
     (["lenet5", "--data", "nowhere"], "error: argument --data: nowhere: is not there; give cifar-10-python.tar.gz"),
     (["lenet5", "--start", "nowhere"], "error: nowhere: holds no weights of this network"),

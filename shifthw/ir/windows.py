@@ -49,7 +49,9 @@ class Area:
         return view.permute(0, 4, 5, 1, 2, 3)
 
     def matrices(self, taps: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Rows of the map, and their windows [groups, in/groups * kh * kw, rows * columns * N]."""
+        """Rows of the map, and their windows [groups, in/groups * kh * kw, rows * columns * N]; none of no images."""
+        if not taps.numel():
+            return
         channels, height, width, rows, columns, count = taps.shape
         some = WHOLE // math.gcd(WHOLE, columns * count)
         some *= max(1, ELEMENTS_PER_MATRIX // (channels * height * width * columns * count * some))

@@ -144,6 +144,17 @@ def test_linear_layer_is_a_convolution_of_one_pixel() -> None:
     assert torch.equal(x.grad, again.grad)
 
 
+def test_no_images_give_no_results_and_no_gradients() -> None:
+    for layer, shape, expected in ((AdderConv2d(4, 6, 3, padding=1), (0, 4, 5, 5), (0, 6, 5, 5)),
+                                   (AdderLinear(4, 3), (0, 4), (0, 3))):
+        x = torch.zeros(shape, requires_grad=True)
+        y = layer(x)
+        assert y.shape == expected
+        y.sum().backward()
+        assert x.grad is not None and x.grad.shape == shape
+        assert layer.adder.grad is not None and not layer.adder.grad.any()
+
+
 def test_autocast_does_not_reach_the_sums() -> None:
     layer, x = AdderConv2d(2, 3, 3), integers(2, 2, 5, 5)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
