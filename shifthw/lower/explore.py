@@ -1,10 +1,10 @@
 """Design-space search: the array that runs a network best within a board's budget."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
-from math import inf
+from math import ceil, floor, inf
 from typing import Literal
 
 from ..arch import ArrayConfig
@@ -17,7 +17,7 @@ from .derive import derive_numbers, skeleton
 from .fuse import Network
 from .resources import FAMILIES, Coefficients, Resources, resources
 
-LUT_SHARE, BRAM_SHARE, DSP_SHARE, FF_SHARE = 0.85, 0.90, 0.95, 0.80
+LUT_SHARE, BRAM_SHARE, DSP_SHARE, FF_SHARE = 0.85, 0.92, 0.95, 0.80
 """Parts of the chip that an engine may take and still be placed and routed."""
 
 NEARLY_BEST = 1.04
@@ -142,7 +142,7 @@ def _does_not_fit(network: Network, shapes: list[ArrayConfig], coefficients: Coe
         return DoesNotFit(f"{network.name}: pe must divide simd; pin other values")
     made = plan(network, min(shapes, key=lambda shape: _excess(_least(shape, network, coefficients), limits)))
     c, need = made.config, resources(made.config, coefficients)
-    over = "; ".join(f"{getattr(need, name):.0f} {text}, {getattr(limits, name):.0f} may be used"
+    over = "; ".join(f"{_halves(ceil, getattr(need, name))} {text}, {_halves(floor, getattr(limits, name))} may be used"
                      for name, text in _NAMES.items() if getattr(need, name) > getattr(limits, name))
     remedy = "pin fewer or smaller images, pixels, simd, pe"
     if need.bram36 > limits.bram36 and need.lut <= limits.lut:
@@ -152,3 +152,8 @@ def _does_not_fit(network: Network, shapes: list[ArrayConfig], coefficients: Coe
                   f"{weights} bytes: use smaller images, fewer channels, fewer bits, or a larger board")
     return DoesNotFit(f"{network.name}: the nearest array (images={c.images}, pixels={c.pixels}, simd={c.simd}, "
                       f"pe={c.pe}) needs {over}: {remedy}")
+
+
+def _halves(towards: Callable[[float], int], number: float) -> str:
+    """In halves, which block RAMs come in: what is too much must not look like what is allowed."""
+    return f"{towards(2 * number) / 2:.1f}".removesuffix(".0")
