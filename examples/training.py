@@ -63,6 +63,9 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
             raise CannotTrain(f"--{name.replace('_', '-')} must be {least} or more, not {getattr(options, name)}")
     if not 0 < options.learning_rate < float("inf"):
         raise CannotTrain(f"--learning-rate must be greater than 0, not {options.learning_rate}")
+    if options.small_epochs >= options.epochs:
+        raise CannotTrain(f"--small-epochs must be fewer than the {options.epochs} of --epochs, not "
+                          f"{options.small_epochs}")
     return Recipe(epochs=options.epochs, learning_rate=options.learning_rate, crop=options.crop,
                   flip=not options.no_flip, seed=options.seed, bfloat16=options.bfloat16, compiled=options.compiled,
                   small_epochs=options.small_epochs)
@@ -176,14 +179,21 @@ def check(model: nn.Module, data: Images, recipe: Recipe) -> None:
     if len(data.labels) < recipe.batch:
         raise CannotTrain(f"the data has {len(data.labels)} training images, must have at least one batch of "
                           f"{recipe.batch}")
-    try:
-        classes = model.eval()(real(data.images[:1])).flatten(1).shape[1]
-    except (RuntimeError, ValueError) as error:
-        raise CannotTrain(f"the network does not take images of shape {data.images.shape[1:]} "
-                          f"({str(error).splitlines()[0]}); give other --data") from error
+    image = real(data.images[:1])
+    classes = _classes(model, image, "give other --data")
+    if recipe.small_epochs:
+        _classes(model, functional.interpolate(image, scale_factor=0.5), "leave out --small-epochs")
     if data.labels.max() >= classes:
         raise CannotTrain(f"the data has labels up to {data.labels.max()}, the network {classes} classes; "
                           "give other --data")
+
+
+def _classes(model: nn.Module, image: torch.Tensor, remedy: str) -> int:
+    try:
+        return model.eval()(image).flatten(1).shape[1]
+    except (RuntimeError, ValueError) as error:
+        raise CannotTrain(f"the network does not take images of shape {tuple(image.shape[1:])} "
+                          f"({str(error).splitlines()[0]}); {remedy}") from error
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

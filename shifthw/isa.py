@@ -113,7 +113,7 @@ class InstructionLayout:
             ("taps_last", bits_for(c.step_words), False),
             ("in_groups_last", row, False),
             ("terms_last", 2, False),
-            ("idle", 6, False),
+            ("idle", max(6, bits_for(c.max_stride**2)), False),     # results may wait for a beat per phase plane
             ("reduce", 1, False),
             ("step_base", bits_for(c.step_words), False),
             ("in_row", row, False),             # also: first row of a STORE

@@ -1,6 +1,7 @@
 """A network in a user's Python file, its weights and calibration images to a quantized model."""
 
 import math
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -173,7 +174,7 @@ def _summaries(quantized: fx.GraphModule) -> list[LayerSummary]:
             bits = IntType.holding(int(units.min()), int(units.max())).bits
             rows[path] = LayerSummary(path, f"adder, {bits} bits", weight_snr(module))
         elif isinstance(module, Quantizer):
-            path, scale = path.replace("_quantizer", ""), float(module.scale)
+            path, scale = re.sub(r"_quantizer(_\d+)?$", r"\1", path), float(module.scale)
             before = rows.get(path, LayerSummary(path))
             rows[path] = LayerSummary(path, before.weights, before.snr_db, str(module.dtype), scale,
                                       module.lo * scale, module.hi * scale)

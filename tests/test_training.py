@@ -180,6 +180,8 @@ def test_train_float(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (["lenet5", "--epochs", 0], "error: --epochs must be 1 or more, not 0"),
     (["lenet5", "--learning-rate", "nan"], "error: --learning-rate must be greater than 0, not nan"),
     (["lenet5", "--small-epochs", -1], "error: --small-epochs must be 0 or more, not -1"),
+    (["lenet5", "--small-epochs", 30], "error: --small-epochs must be fewer than the 30 of --epochs, not 30"),
+    (["lenet5", "--small-epochs", 1], "error: the network does not take images of shape (1, 14, 14)"),
     (["lenet5", "--crop", -1], "error: --crop must be 0 or more, not -1"),
     (["lenet5", "--data", "nowhere"], "error: argument --data: nowhere: is not there; give cifar-10-python.tar.gz"),
     (["lenet5", "--start", "nowhere"], "error: nowhere: holds no weights of this network"),

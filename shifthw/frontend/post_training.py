@@ -33,7 +33,7 @@ class QuantizeOptions:
     per_channel         one power-of-two weight scale per output channel instead of one per layer
     activation_bits     2..16; of the logits too
     calibration         how scales are chosen: see shifthw.frontend.calibrate
-    adder_bits          4..16: signed integers that weights of adder layers are limited to; None: no limit
+    adder_bits          4..16: signed integers that weights of adder layers are limited to; None: each layer's own
     power_of_two        activation scales are powers of two
     input_scale         real value of one step of an unsigned 8-bit input; None: calibrated
     batch_norm_images   calibration images that batch-norm statistics are measured on anew, 0 for none, 2 at least
@@ -102,17 +102,32 @@ def quantize(model: nn.Module, images: torch.Tensor, options: QuantizeOptions | 
     if options.batch_norm_images:
         measure_batch_norms(prepared, images[:options.batch_norm_images])
     calibrate(prepared, images, options.calibration, options.percentile, options.power_of_two)
-    for module in prepared.modules():
-        if isinstance(module, AdderConv2d | AdderLinear):
-            module.weight_bits = options.adder_bits
+    are_cut_off = _configure_adders(prepared, model, options.adder_bits)
     round_adders(prepared, images[:2])
-    if options.batch_norm_images and options.adder_bits:
+    if options.batch_norm_images and are_cut_off:
         measure_batch_norms(prepared, images[:options.batch_norm_images])   # weights cut off move all sums one way
     original = copy.deepcopy(prepared)
     for path, module in _batch_norms(original):
         module.load_state_dict(trained_norms[path])
     prepared.meta["float_reference"] = capture_float(original, images[:2])     # deep copies keep it there
     return prepared
+
+
+def _configure_adders(prepared: nn.Module, model: nn.Module, adder_bits: int | None) -> bool:
+    """Give the adder layers what `model`'s have beside their weights, and the options' bits if there are any.
+
+    Whether some layer has a limit for its weights.
+    """
+    limited = False
+    given = dict(model.named_modules())
+    for path, module in prepared.named_modules():
+        if isinstance(module, AdderConv2d | AdderLinear):
+            own = given.get(path)
+            if isinstance(own, AdderConv2d | AdderLinear):
+                module.weight_bits, module.eta = own.weight_bits, own.eta
+            module.weight_bits = adder_bits or module.weight_bits
+            limited |= module.weight_bits is not None
+    return limited
 
 
 def _check_images(images: torch.Tensor, options: QuantizeOptions) -> None:

@@ -36,7 +36,7 @@ def _weighted_range(op: ShiftConv2d | SumPool2d, source: TensorType) -> tuple[np
 
 
 def _distance_range(op: AdderConv2d, source: TensorType) -> tuple[np.ndarray, np.ndarray]:
-    """As accumulator_range: every weight's distance to the farthest and to the nearest input, in Python integers."""
+    """As accumulator_range: every weight's distance to the farthest and to the nearest input."""
     below, above = op.weight - source.dtype.lo, source.dtype.hi - op.weight
     farthest, nearest = np.maximum(below, above), np.maximum(0, np.maximum(-below, -above))
     return -farthest.sum(axis=(1, 2, 3)).astype(object), -nearest.sum(axis=(1, 2, 3)).astype(object)

@@ -43,7 +43,7 @@ class Plan:
 def prepare(graph: Graph) -> Network:
     """The part of the compilation that does not depend on the array."""
     network = double_sums(insert_copies(fuse(graph)))
-    return dataclasses.replace(network, layers=share_shifts(network.layers))
+    return dataclasses.replace(network, layers=share_shifts(network.layers, network.activation_bits))
 
 
 def plan(network: Network, shape: ArrayConfig) -> Plan:

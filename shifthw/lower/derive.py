@@ -54,7 +54,7 @@ def all_shifts(network: Network) -> tuple[int, ...]:
 def derive_numbers(network: Network, shape: ArrayConfig) -> ArrayConfig:
     """`shape` with what depends on the network alone: the widths of numbers, the units."""
     layers = network.layers
-    bits = max(2, *(tensor.dtype.bits for tensor in network.tensors.values()))
+    bits = network.activation_bits
     return dataclasses.replace(
         shape, activation_bits=bits, exponent_levels=_levels(layers),
         adder=any(layer.kind is Kind.ADDER for layer in layers),

@@ -88,6 +88,11 @@ class Network:
     result_shape: tuple[int, int, int]
     """Shape of an output; the result's unless the graph flattens it."""
 
+    @property
+    def activation_bits(self) -> int:
+        """Bits of every stored activation: those of the widest tensor."""
+        return max(2, *(tensor.dtype.bits for tensor in self.tensors.values()))
+
     def readers(self, tensor: str) -> tuple[Layer, ...]:
         """Layers that read `tensor`."""
         return tuple(layer for layer in self.layers if tensor in (layer.source, layer.residual))

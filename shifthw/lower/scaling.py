@@ -10,7 +10,7 @@ from .fuse import Layer, Scale
 FREE_MULTIPLIER_BITS = 18
 """Bits of a multiplier that cost nothing more (one operand of a DSP slice)."""
 MAX_RESIDUAL_SHIFT = 8
-"""Fixed left shift of the residual; with 16-bit activations it still fits a DSP operand."""
+"""Fixed left shift of the residual; activations of up to 16 bits still fit a DSP operand with it."""
 
 MAX_BIAS_BITS = 64
 """Of a bias as requantize adds it."""
@@ -53,8 +53,8 @@ def residual_shift(layers: tuple[Layer, ...]) -> int:
     return min(MAX_RESIDUAL_SHIFT, (common & -common).bit_length() - 1) if common else 0
 
 
-def share_shifts(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """The layers with as few different shifts as possible.
+def share_shifts(layers: tuple[Layer, ...], activation_bits: int) -> tuple[Layer, ...]:
+    """The layers with as few different shifts as possible, of a network with activations of `activation_bits`.
 
     acc*m + b >> s equals acc*(m << k) + (b << k) >> (s + k), so a layer may take any shift of
     s .. s+slack; the fewest shifts that reach all those intervals are found greedily.
@@ -64,7 +64,7 @@ def share_shifts(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
         return layers
     limit = max(bits, FREE_MULTIPLIER_BITS)
     fixed = residual_shift(layers)
-    spans = {(scale.shift, scale.shift + min(limit - _bits(scale, fixed), 62 - _bias_bits(scale)))
+    spans = {(scale.shift, scale.shift + min(limit - _bits(scale, fixed), 62 - _bias_bits(scale, activation_bits)))
              for layer in layers if (scale := layer.scale)}
     chosen: list[tuple[int, int]] = []  # [lowest common shift, highest common shift] of each set of layers
     for low, high in sorted(spans, key=lambda span: span[1]):
@@ -81,8 +81,10 @@ def _bits(scale: Scale, fixed: int) -> int:
     return signed_bits(int(scale.multiplier.min()), int(scale.multiplier.max()), scale.residual_multiplier >> fixed)
 
 
-def _bias_bits(scale: Scale) -> int:
-    return signed_bits(int(scale.bias.min()), int(scale.bias.max()))
+def _bias_bits(scale: Scale, activation_bits: int) -> int:
+    """With the zero point of the residual, if there is one and it is signed (derive.hardware_bias)."""
+    zero = scale.residual_multiplier << (activation_bits - 1)
+    return signed_bits(int(scale.bias.min()) - zero, int(scale.bias.max()) - zero, int(scale.bias.max()))
 
 
 def _scaled(scale: Scale, limit: int, shifts: list[int]) -> Scale:

@@ -14,11 +14,11 @@ from ..ir.verify import MAX_ADDER_WEIGHT
 from ..ir.windows import Area
 from ..quantize import Form
 from .distances import LEARNING_RATE, Distances, exported_distances
+from .geometry import Padding, Pair, check_channels, pair, sides
 from .quantizers import QuantAct, Quantizer
 from .shift import ShiftConv2d, StraightThrough
 
 MIN_ADDER_BITS, MAX_ADDER_BITS = 4, 16
-Pair = int | tuple[int, int]
 
 
 class _AdderLayer(nn.Module):
@@ -36,7 +36,7 @@ class _AdderLayer(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], bias: bool, weight_bits: int | None, eta: float | None) -> None:
         super().__init__()
-        if weight_bits is not None and not MIN_ADDER_BITS <= weight_bits <= MAX_ADDER_BITS:
+        if weight_bits not in (None, *range(MIN_ADDER_BITS, MAX_ADDER_BITS + 1)):
             raise ValueError(f"{type(self).__name__}: weight_bits must be {MIN_ADDER_BITS}..{MAX_ADDER_BITS} or None, "
                              f"not {weight_bits}")
         self.weight_bits, self.eta = weight_bits, eta
@@ -61,9 +61,9 @@ class _AdderLayer(nn.Module):
         self.is_rounded = step > 0
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        """A step that was saved is one that the layer has."""
-        if f"{prefix}step" in state_dict:
-            self.set_step(float(state_dict[f"{prefix}step"]))
+        """A step that was saved is one that the layer has; weights without one are not rounded."""
+        if f"{prefix}adder" in state_dict:
+            self.set_step(float(state_dict.get(f"{prefix}step", 0.0)))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _units(self) -> torch.Tensor:
@@ -92,6 +92,8 @@ class _AdderLayer(nn.Module):
             raise UnsupportedModel(f"{where}: its weights have no step; call shifthw.frontend.round_adders(model, "
                                    f"example_input) when the quantizers are calibrated")
         units = self._units()
+        if not bool(units.isfinite().all()):
+            raise UnsupportedModel(f"{where}: holds NaN or infinite weights; train it again")
         if not bool((units.abs() <= MAX_ADDER_WEIGHT).all()):
             raise UnsupportedModel(f"{where}: has weights up to {float(units.abs().max()):.3g} steps of its input, "
                                    f"must be at most {MAX_ADDER_WEIGHT}; calibrate the quantizer before it")
@@ -100,9 +102,14 @@ class _AdderLayer(nn.Module):
     def _distances(self, x: torch.Tensor, area: Area) -> torch.Tensor:
         """y of x[N, C, H, W] without bias, in the parameters' type at least: autocast's bfloat16 cannot hold sums."""
         weight = self.rounded_weight()
+        if x.ndim != weight.ndim:
+            raise ValueError(f"{type(self).__name__}: x must have {weight.ndim} dimensions, not {x.ndim}")
         if x.shape[1] != weight.shape[1] * area.groups:     # one channel would be broadcast
             raise ValueError(f"{type(self).__name__}: x must have {weight.shape[1] * area.groups} channels, not "
                              f"{x.shape[1]}")
+        if weight.ndim == 4 and min(area.counts(x)) < 1:
+            raise ValueError(f"{type(self).__name__}: x has maps of {x.shape[2]}x{x.shape[3]}, with their padding they "
+                             f"must be at least as large as the kernel")
         wide = torch.promote_types(x.dtype, weight.dtype)
         x, weight = x.to(wide), weight.to(wide)
         if torch.compiler.is_exporting():
@@ -125,14 +132,13 @@ class AdderConv2d(_AdderLayer):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Pair, stride: Pair = 1,
-                 padding: int | tuple[int, int] | tuple[int, int, int, int] = 0, dilation: Pair = 1, groups: int = 1,
+                 padding: Padding = 0, dilation: Pair = 1, groups: int = 1,
                  bias: bool = False, *, weight_bits: int | None = None, eta: float | None = LEARNING_RATE) -> None:
-        if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ValueError(f"AdderConv2d: groups must divide in_channels={in_channels} and "
-                             f"out_channels={out_channels}, not {groups}")
+        kind = type(self).__name__
+        check_channels(kind, in_channels, out_channels, groups)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.dilation = _pair(kernel_size), _pair(stride), _pair(dilation)
-        self.padding = padding if isinstance(padding, tuple) and len(padding) == 4 else _pair(padding) * 2
+        self.kernel_size, self.padding = pair(kind, "kernel_size", kernel_size), sides(kind, padding)
+        self.stride, self.dilation = pair(kind, "stride", stride), pair(kind, "dilation", dilation)
         super().__init__((out_channels, in_channels // groups, *self.kernel_size), bias, weight_bits, eta)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -178,7 +184,3 @@ class ShiftAdd(nn.Sequential):
             ("quant", QuantAct(signed=True) if quantizer is None else quantizer),
             ("add", AdderConv2d(out_channels, out_channels, kernel_size, 1, half, weight_bits=adder_bits))]
         super().__init__(OrderedDict(parts))
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])

@@ -100,11 +100,10 @@ def _clipped() -> Callable[..., torch.Tensor]:
     def clipped(x: torch.Tensor, weight: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
         def part(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
             apart = weight.transpose(0, 1)[..., None, None, None] - x[:, None, None, None]
-            # 2 hardtanh(d), without the tests for NaN that a clamp has
-            return (((apart + 1).abs() - (apart - 1).abs()) * slopes).sum((1, 2, 3))
+            return (apart.clamp(-1, 1) * slopes).sum((1, 2, 3))
 
         together = math.gcd(TOGETHER, len(x))
         pairs = zip(x.unflatten(0, (-1, together)).unbind(1), weight.unflatten(1, (-1, together)).unbind(2),
                     strict=True)
-        return torch.stack([part(*pair) for pair in pairs], 1).flatten(0, 1) / 2
+        return torch.stack([part(*pair) for pair in pairs], 1).flatten(0, 1)
     return _compiled(clipped)

@@ -24,8 +24,7 @@ from ..quantize import (
     smallest_exponent,
     term_values,
 )
-
-Pair = int | tuple[int, int]
+from .geometry import Padding, Pair, check_channels, pair, sides
 
 
 class StraightThrough(torch.autograd.Function):
@@ -134,9 +133,12 @@ class _ShiftLayer(nn.Module):
             parameter.requires_grad_(name == "bias")
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        """A mask that was saved is one that the layer has."""
+        """A mask that was saved is one that the layer has; without one, no weight is masked."""
+        latent = "sign" if self.form == "PS" else "weight"
         if f"{prefix}mask" in state_dict and self.mask is None:
             self.mask = torch.empty(state_dict[f"{prefix}mask"].shape, dtype=torch.bool)
+        elif f"{prefix}{latent}" in state_dict and f"{prefix}mask" not in state_dict:
+            self.mask = None
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def rounded_weight(self) -> torch.Tensor:
@@ -206,15 +208,14 @@ class ShiftConv2d(_ShiftLayer):
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Pair, stride: Pair = 1,
-                 padding: int | tuple[int, int] | tuple[int, int, int, int] = 0, dilation: Pair = 1, groups: int = 1,
+                 padding: Padding = 0, dilation: Pair = 1, groups: int = 1,
                  bias: bool = True, *, form: Form = "Q", weight_bits: int = 5, terms: int = 1,
                  weight_scale: float | torch.Tensor = 1.0, bias_format: tuple[int, int] | None = None) -> None:
-        if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ValueError(f"ShiftConv2d: groups must divide in_channels={in_channels} and "
-                             f"out_channels={out_channels}, not {groups}")
+        kind = type(self).__name__
+        check_channels(kind, in_channels, out_channels, groups)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.dilation = _pair(kernel_size), _pair(stride), _pair(dilation)
-        self.padding = padding if isinstance(padding, tuple) and len(padding) == 4 else _pair(padding) * 2
+        self.kernel_size, self.padding = pair(kind, "kernel_size", kernel_size), sides(kind, padding)
+        self.stride, self.dilation = pair(kind, "stride", stride), pair(kind, "dilation", dilation)
         super().__init__((out_channels, in_channels // groups, *self.kernel_size), bias, form, weight_bits, terms,
                          weight_scale, bias_format)
 
@@ -248,7 +249,3 @@ class ShiftLinear(_ShiftLayer):
     def extra_repr(self) -> str:
         return (f"{self.in_features}, {self.out_features}, form={self.form}, weight_bits={self.weight_bits}, "
                 f"terms={self.terms}")
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import UnsupportedModel
-from ..nn import AdderConv2d
+from ..nn import AdderConv2d, AdderLinear
 from .addernet import ADDER_NET
 from .architectures import Architecture
 from .checkpoint import read_state_dict
@@ -106,6 +106,9 @@ def _layers(model: nn.Module, framework: Framework, state: Tensors,
         if make is not None:
             yield path, make(path, plain, _below(path, state), options)
     for path, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, AdderLinear):
+            raise UnsupportedModel(f"{path} (AdderLinear): {framework.name} has no linear adder layers; make it an "
+                                   f"AdderConv2d with a kernel of 1, and reshape its weights")
         if isinstance(module, AdderConv2d):
             if framework.adder is None:
                 raise UnsupportedModel(f"{path} (AdderConv2d): {framework.name} has no adder layers; take the format "

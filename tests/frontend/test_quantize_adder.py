@@ -15,6 +15,7 @@ from shifthw.frontend.prepare import read_network
 from shifthw.ir import AdderConv2d as AdderOp
 from shifthw.ir import interpret
 from shifthw.nn import AdderConv2d, AdderLinear, QuantAct
+from shifthw.nn.distances import LEARNING_RATE
 
 
 class Block(nn.Module):
@@ -116,6 +117,20 @@ def test_adder_bits_limit_the_weights(network: nn.Module, images: torch.Tensor) 
     assert max(int(weight.max()) for weight in weights) == 7
     with pytest.raises(UnsupportedModel, match=r"^adder_bits: must be 4\.\.16, not 3"):
         QuantizeOptions(adder_bits=3)
+
+
+def test_what_the_layers_were_made_with_is_kept(images: torch.Tensor) -> None:
+    model = nn.Sequential(AdderConv2d(3, 4, 3, weight_bits=6, eta=None), nn.BatchNorm2d(4), AdderConv2d(4, 4, 1)).eval()
+    layers: Any = [quantize(model, images).get_submodule(path) for path in ("0", "2")]
+    assert [(layer.weight_bits, layer.eta) for layer in layers] == [(6, None), (None, LEARNING_RATE)]
+    assert int(abs(layers[0].integer_weight()).max()) <= 32
+    layers = [quantize(model, images, QuantizeOptions(adder_bits=8)).get_submodule(path) for path in ("0", "2")]
+    assert [(layer.weight_bits, layer.eta) for layer in layers] == [(8, None), (8, LEARNING_RATE)]
+
+
+def test_kernel_larger_than_the_map_is_refused(images: torch.Tensor) -> None:
+    with pytest.raises(UnsupportedModel, match="x has maps of 12x12, with their padding they must be at"):
+        quantize(nn.Sequential(AdderConv2d(3, 4, 13)), images)
 
 
 def test_batch_norms_are_measured_with_the_weights_cut_off() -> None:

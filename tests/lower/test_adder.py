@@ -53,6 +53,14 @@ def test_padding_counts_the_weight(size: tuple[int, int], stride: tuple[int, int
     check(build.graph(), build.images(3))
 
 
+@pytest.mark.parametrize("stride", [8, 9, 12])
+def test_results_wait_for_a_write_beat_per_phase_plane(stride: int) -> None:
+    build = builder((3, 2 * stride, 2 * stride))
+    x = build.requantize(build.adder("images", 8, (1, 1), padding=(0, 0, 0, 0)), S8)
+    build.requantize(build.adder(x, 8, (stride, stride), (stride, stride), (0, 0, 0, 0)), S8)
+    check(build.graph(), build.images(2))
+
+
 def test_layers_that_share_an_array_with_shifts() -> None:
     build = builder((3, 9, 7), U8)
     x = build.requantize(build.conv("images", 16), S8)

@@ -77,10 +77,26 @@ def test_shifts_are_shared_where_multipliers_have_room() -> None:
         scale = dataclasses.replace(layer.scale, multiplier=np.array([100, -7, 3, 1]), bias=np.arange(4) - 2,
                                     shift=shift)
         layers = layers[:i] + (dataclasses.replace(layer, scale=scale),) + layers[i + 1:]
-    shared = share_shifts(layers)
+    shared = share_shifts(layers, 8)
     assert [layer.scale.shift for layer in shared] == [10, 10, 10, 30]
     assert shared[0].scale.multiplier.tolist() == [6400, -448, 192, 64]
     assert shared[0].scale.bias.tolist() == [-128, -64, 0, 64]
+
+
+def test_a_shared_shift_leaves_room_for_the_residuals_zero_point() -> None:
+    wide = IntType(32, True)
+    build = GraphBuilder(np.random.default_rng(1), (4, 3, 3), wide)
+    def layer(source: str, multipliers: tuple[np.ndarray, ...], shift: int, *residual: str) -> str:
+        acc = build.adder(source, 4, (1, 1), padding=(0, 0, 0, 0))
+        return build.add(Requantize(multipliers, np.zeros(4, np.int64), shift, wide.lo, wide.hi), acc, *residual,
+                         dtype=wide)
+
+    first = layer("images", (np.full(4, 1), np.full(4, 256)), 10, "images")
+    layer(first, (np.full(4, (1 << 31) - 1),), 36)
+    images = build.images(2)
+    program = compile_graph(build.graph(), images=1, pixels=4, simd=4, pe=4)
+    np.testing.assert_array_equal(Emulator(program).run(images).outputs,
+                                  interpret(build.graph(), images)[build.nodes[-1].name])
 
 
 def test_batches_cost_the_same() -> None:

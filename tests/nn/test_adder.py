@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from shifthw.errors import UnsupportedModel
@@ -196,7 +197,8 @@ def test_a_step_is_saved_and_loaded_and_no_step_is_not() -> None:
     assert float(other.step) == 0.125
     assert torch.equal(other.rounded_weight(), layer.rounded_weight())
     assert float(copy.deepcopy(other).step) == 0.125
-    other.set_step(0.0)
+    other.load_state_dict(AdderConv2d(2, 3, 3).state_dict())
+    assert not other.is_rounded
     assert set(other.state_dict()) == {"adder"}
 
 
@@ -210,6 +212,11 @@ def test_weights_without_integers_are_named() -> None:
     layer = AdderConv2d(1, 1, 1)
     with pytest.raises(UnsupportedModel, match=r"^body\.2: its weights have no step; call .*round_adders"):
         layer.integer_weight("body.2")
+    bad = AdderConv2d(1, 1, 1)
+    bad.set_step(1.0)
+    nn.init.constant_(bad.adder, math.nan)
+    with pytest.raises(UnsupportedModel, match=r"^body\.2: holds NaN or infinite weights"):
+        bad.integer_weight("body.2")
     layer.set_step(1e-30)
     with pytest.raises(UnsupportedModel, match=r"^body\.2: has weights up to .* steps of its input"):
         layer.integer_weight("body.2")
@@ -223,10 +230,27 @@ def test_no_channel_is_broadcast(layer: Any, shape: tuple[int, ...]) -> None:
         layer(torch.zeros(shape))
 
 
+def test_padding_may_be_a_list() -> None:
+    layer = AdderConv2d(3, 4, [3, 1], padding=[1, 2, 3, 4])     # type: ignore[arg-type]
+    assert (layer.kernel_size, layer.padding) == ((3, 1), (1, 2, 3, 4))
+    assert AdderConv2d(3, 4, 3, padding=(1, 2)).padding == (1, 2, 1, 2)
+
+
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: AdderConv2d(3, 4, 3, groups=2), "groups must divide"),
     (lambda: AdderConv2d(3, 4, 3, weight_bits=3), r"weight_bits must be 4\.\.16 or None, not 3"),
     (lambda: AdderLinear(3, 4, weight_bits=17), r"AdderLinear: weight_bits must be 4\.\.16"),
+    (lambda: AdderConv2d(3, 4, 3, weight_bits=8.5), r"weight_bits must be 4\.\.16 or None, not 8.5"),
+    (lambda: AdderConv2d(3, 0, 3), "in_channels=3 and out_channels=0 must be 1 or more"),
+    (lambda: AdderConv2d(3, 4, (3, 3, 3)), "kernel_size must be an int of 1 or more, or two of them, not"),
+    (lambda: AdderConv2d(3, 4, 0), "kernel_size must be an int of 1 or more, or two of them, not 0"),
+    (lambda: AdderConv2d(3, 4, 3, stride=0), "stride must be an int of 1 or more"),
+    (lambda: AdderConv2d(3, 4, 3, dilation=(1, 0)), r"dilation must be an int of 1 or more, or two of them, not \(1,"),
+    (lambda: AdderConv2d(3, 4, 3, padding="same"), r"padding must be an int of 0 or more, .* not 'same'"),
+    (lambda: AdderConv2d(3, 4, 3, padding=-1), "padding must be an int of 0 or more"),
+    (lambda: AdderConv2d(3, 4, 3, padding=(1, 2, 3)), "padding must be an int of 0 or more"),
+    (lambda: AdderConv2d(3, 4, 9)(torch.zeros(1, 3, 8, 8)), "x has maps of 8x8, with their padding they must be at"),
+    (lambda: AdderLinear(3, 4)(torch.zeros(1, 3, 1, 1)), "AdderLinear: x must have 2 dimensions, not 4"),
     (lambda: AdderLinear(3, 4).set_step(-1.0), "step must be 0 or positive"),
     (lambda: AdderLinear(3, 4).set_step(math.nan), "step must be 0 or positive"),
 ])

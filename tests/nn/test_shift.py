@@ -99,6 +99,8 @@ def test_pad_shortcut(stride: int) -> None:
     (lambda: ShiftLinear(4, 4, terms=5), "ShiftLinear: terms must be 1..4, not 5"),
     (lambda: ShiftConv2d(4, 4, 3, weight_scale=0.3), "weight_scale must be a power of two, not 0.3"),
     (lambda: ShiftConv2d(4, 6, 3, groups=4), "groups must divide"),
+    (lambda: ShiftConv2d(4, 6, 3, padding=(1, 2, 3)), "ShiftConv2d: padding must be an int of 0 or more"),
+    (lambda: ShiftConv2d(4, 6, (3, 0)), "ShiftConv2d: kernel_size must be an int of 1 or more"),
     (lambda: PadShortcut(8, 4), "must have out_channels of at least in_channels=8"),
 ])
 def test_arguments_out_of_range(make, message: str) -> None:

@@ -275,6 +275,14 @@ def test_frameworks_that_round_no_adder_layers_take_no_flags(own: Path, tmp_path
         load_model("deepshift-ps", saved(network, tmp_path), f"{own}:norms")
 
 
+def test_linear_adder_layers_are_refused(tmp_path: Path) -> None:
+    """No framework has them."""
+    (tmp_path / "linear.py").write_text("from shifthw.nn import AdderLinear\ndef net(): return AdderLinear(4, 3)\n")
+    torch.save({"adder": torch.zeros(3, 4)}, tmp_path / "linear.pth")
+    with pytest.raises(UnsupportedModel, match=r"\(AdderLinear\): addernet has no linear adder layers; make it an Add"):
+        load_model("addernet", tmp_path / "linear.pth", f"{tmp_path}/linear.py:net")
+
+
 @pytest.mark.parametrize(("low", "span"), [(-80.0, 0.0), (80.0, 1e-7), (-9.0, 2.0)])
 def test_inputs_that_were_never_measured_or_are_far_from_zero(low: float, span: float, own: Path,
                                                               tmp_path: Path) -> None:
