@@ -7,7 +7,8 @@ lanes are synthesized, each once, and counted as often as they stand there: the 
 the lanes share, which is weight decoding, accumulators and, with adder layers, the sum of the operands. Shifts are
 0..7 with weight 0. `primitives` are the bodies in LUT and carry primitives; the others are plain logic, in which
 Vivado finds more to merge than Yosys. The multiplier lanes are a yardstick (bench/multiplier_lane.py), forced into
-LUTs: whatever Yosys makes of `x * w`, and radix-4 Booth in primitives. No place and route. Prints Markdown tables.
+LUTs: whatever Yosys makes of `x * w`, and radix-4 Booth in primitives; up to 16 bits: the time that Yosys takes
+grows with the square. No place and route. Prints Markdown tables.
 """
 
 import sys
@@ -29,6 +30,7 @@ from .multiplier_lane import MultiplierDot
 from .resources import synthesize
 
 FAMILIES = ("xc7", "xcup")
+WIDEST_MULTIPLIER = 16
 STEPS_BITS = 6
 """Bits that an accumulator has for the steps of a tile: 64 of 16 lanes."""
 
@@ -125,7 +127,8 @@ def lanes_of(bits: int) -> list[Lane]:
     """The rows of one number of bits, those in primitives before plain ones."""
     return [Lane(kind, bits, primitives) for kind in ("shift", "adder", "dual", "multiplier")
             for primitives in (True, False)
-            if not primitives or kind == "multiplier" or has_primitives("xc7", bits, 0 if kind == "adder" else 8)]
+            if (bits <= WIDEST_MULTIPLIER if kind == "multiplier" else
+                not primitives or has_primitives("xc7", bits, 0 if kind == "adder" else 8))]
 
 
 def row(lane: Lane) -> str:

@@ -9,6 +9,7 @@ and the accuracy on all test images: of the float network at the start, fake-qua
 """
 
 import argparse
+import copy
 from dataclasses import asdict
 from pathlib import Path
 
@@ -35,6 +36,7 @@ import shifthw
 from shifthw.errors import ShifthwError
 from shifthw.frontend import QuantizeOptions, quantize
 from shifthw.ir import Graph, interpret
+from shifthw.nn import compile_adders
 
 TEST_EVERY = 5
 """Epochs."""
@@ -118,9 +120,14 @@ def finetune(options: argparse.Namespace) -> dict[str, object]:
     plain = NETWORKS[options.network]()
     load_weights(plain, options.weights)
     card = new_card(options, recipe)
-    card["float_start_accuracy"] = round(accuracy(plain, test), 4)
+    start = copy.deepcopy(plain)
+    if recipe.compiled:
+        compile_adders(start)
+    card["float_start_accuracy"] = round(accuracy(start, test), 4)
     images = calibration_images(training)
     model = quantize(plain.eval(), images, quantize_options(options, len(images)))
+    if recipe.compiled:
+        compile_adders(model)
     print(f"{percent(card['float_start_accuracy'])} of the test images at the start, "
           f"{percent(accuracy(model, test))} quantized without training", flush=True)
 

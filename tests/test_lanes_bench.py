@@ -52,6 +52,7 @@ def test_rows() -> None:
     assert [(lane.kind, lane.primitives) for lane in lanes_of(16)] == [
         ("shift", False), ("adder", True), ("adder", False), ("dual", False), ("multiplier", True),
         ("multiplier", False)]
+    assert {lane.kind for lane in lanes_of(32)} == {"shift", "adder", "dual"}
     assert [cycles for _, cycles, _ in passes(32)] == [1, 4, 4]
 
 

@@ -30,6 +30,8 @@ NAMES: dict[str, Entry] = {name: _trained(name, what) for name, what in (
     ("resnet8", "CIFAR-10, MLPerf Tiny ResNet-8, 32x32x3, 12.5 M MACs, 4-bit power-of-two weights"),
     ("resnet20", "CIFAR-10 ResNet-20, option-A shortcuts, 32x32x3, 40.6 M MACs, 4-bit power-of-two weights"),
     ("resnet20_w3", "CIFAR-10 ResNet-20 as above with 3-bit power-of-two weights"),
+    ("shiftadd_resnet20", "CIFAR-10, ShiftAddNet's ResNet-20, 32x32x3, 83.1 M MACs and |x - w|, 4-bit shift weights"),
+    ("adder_resnet20", "CIFAR-10, AdderNet's ResNet-20, 32x32x3, 40.6 M MACs and |x - w|, 4-bit shift weights"),
     ("activity_shiftadd", "WHARF, ShiftAddNet for 160 accelerometer samples, 4.3 M MACs and |x - w|, 4-bit weights"),
 )}
 

@@ -14,7 +14,7 @@ LEAST_LANES = {"zc706": 2048, "ultra96v2": 1024}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("board", LEAST_LANES)
-@pytest.mark.parametrize("name", ["resnet8", "resnet20", "resnet20_w3"])
+@pytest.mark.parametrize("name", ["resnet8", "resnet20", "resnet20_w3", "shiftadd_resnet20", "adder_resnet20"])
 def test_the_chosen_engine_is_large_busy_and_bit_exact(name: str, board: str, tmp_path: Path,
                                                          simulator_cache: Path) -> None:
     zoo.write(name, tmp_path / "model.pt")
