@@ -164,7 +164,8 @@ def _arrays(tensors: object) -> dict[str, np.ndarray]:
 
 
 def _tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    return {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}
+    """Copies in the order of their dimensions: weights of a channels-last network come in another."""
+    return {key: torch.from_numpy(np.array(array, order="C")) for key, array in arrays.items()}
 
 
 def _check_metadata(graph: Graph) -> None:

@@ -57,6 +57,19 @@ def test_same_model_same_bytes(saved: Path, model: nn.Module, tmp_path: Path) ->
     assert other.read_bytes() == saved.read_bytes()
 
 
+def test_order_of_weights_in_memory_does_not_matter(tmp_path: Path) -> None:
+    adder = shifthw.nn.AdderConv2d(4, 5, 3)
+    adder.set_step(2.0**-5)
+    network = nn.Sequential(shifthw.nn.FixedPoint(3, 5), shifthw.nn.ShiftConv2d(3, 4, 3), shifthw.nn.FixedPoint(3, 5),
+                            adder, shifthw.nn.FixedPoint(8, 4))
+    shifthw.save(network, tmp_path / "first.pt", torch.randn(2, 3, 6, 6), name="small")
+    network.to(memory_format=torch.channels_last)
+    assert not adder.adder.is_contiguous()
+    shifthw.save(network, tmp_path / "last.pt", torch.randn(2, 3, 6, 6), name="small")
+    assert (tmp_path / "last.pt").read_bytes() == (tmp_path / "first.pt").read_bytes()
+    assert shifthw.load(tmp_path / "last.pt").name == "small"
+
+
 def test_failed_save_leaves_what_was_there(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = saved.read_bytes()
     with pytest.raises(UnsupportedModel):
