@@ -511,10 +511,11 @@ def test_zoo_tells_trained_from_seeded(capsys: pytest.CaptureFixture[str]) -> No
 
 
 STOPPED = """
-import os, sys
+import os, signal, sys
 from shifthw import cli, flow
 from shifthw.emit import bundle
 
+signal.signal(signal.SIGINT, signal.default_int_handler)    # a shell's background jobs ignore it
 moment, number = sys.argv[1], int(sys.argv[2])
 
 def stop_at(name):
