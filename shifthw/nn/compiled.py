@@ -1,4 +1,4 @@
-"""Adder layers for long training runs: kernels that torch.compile makes, ten times and more faster than those of torch.
+"""Adder layers for long training runs: kernels that torch.compile makes, several times faster than those of torch.
 
 They need torch 2.13 and a C++ compiler when they first run. Images are the last dimension, the one that vector
 instructions run along, so that windows are views of the map and nothing is copied. Sums are in another order, so that
