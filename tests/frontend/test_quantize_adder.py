@@ -1,5 +1,6 @@
 """Plain networks with adder layers: what is found in them, and what quantize makes of them."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from shifthw.ir import AdderConv2d as AdderOp
 from shifthw.ir import interpret
 from shifthw.nn import AdderConv2d, AdderLinear, QuantAct
 from shifthw.nn.distances import LEARNING_RATE
+from shifthw.quantize_network import quantize_network
 
 
 class Block(nn.Module):
@@ -158,3 +160,12 @@ def test_rounded_layers_are_no_plain_ones(images: torch.Tensor) -> None:
     model[1].set_step(0.1)
     with pytest.raises(UnsupportedModel, match=r"^1 \(AdderConv2d\): is a layer of shifthw.nn already"):
         quantize(model, images)
+
+
+def test_summary_takes_names_as_they_are(images: torch.Tensor, tmp_path: Path) -> None:
+    """Only the end of a quantizer's own path belongs to no layer's name."""
+    (tmp_path / "net.py").write_text("from collections import OrderedDict\nfrom torch import nn\ndef net():\n"
+                                     "    return nn.Sequential(OrderedDict(pre_quantizer_conv=nn.Conv2d(3, 4, 3)))\n")
+    layers = quantize_network(f"{tmp_path}/net.py:net", images.numpy()).layers
+    assert [layer.name for layer in layers] == ["input", "pre_quantizer_conv"]
+    assert all(layer.activations for layer in layers)

@@ -188,3 +188,14 @@ def test_fixed_weights_are_not_trained_and_a_bias_is() -> None:
     layer.freeze()
     layer(torch.randn(2, 5)).sum().backward()
     assert layer.shift.grad is None and layer.sign.grad is None and layer.bias.grad is not None
+
+
+def test_weights_that_were_saved_unpruned_are_unpruned_when_loaded() -> None:
+    layer, other = ShiftConv2d(2, 3, 3), ShiftConv2d(2, 3, 3)
+    layer.prune(0.5)
+    pruned = {key: value.clone() for key, value in layer.state_dict().items()}
+    layer.load_state_dict(other.state_dict())
+    assert layer.mask is None
+    assert torch.equal(layer.rounded_weight(), other.rounded_weight())
+    layer.load_state_dict(pruned)
+    assert layer.mask is not None and not layer.mask.all()
