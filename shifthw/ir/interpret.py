@@ -13,7 +13,21 @@ from torch.nn import functional
 
 from ..errors import BadImages
 from .distances import negative_distances
-from .graph import AdderConv2d, Flatten, Graph, Input, MaxPool2d, Node, Requantize, Rounding, ShiftConv2d, SumPool2d
+from .graph import (
+    AdderConv2d,
+    BilinearUpsample2d,
+    Graph,
+    Input,
+    Lookup,
+    MaxPool2d,
+    Multiply,
+    Node,
+    Requantize,
+    Rounding,
+    ShiftConv2d,
+    SumPool2d,
+)
+from .moves import bilinear_sums, move
 from .ranges import largest_partial_sum
 from .types import TensorType
 from .verify import verify
@@ -92,10 +106,17 @@ def _evaluate(graph: Graph, node: Node, inputs: list[torch.Tensor], images: np.n
             top, left, bottom, right = op.padding
             padded = functional.pad(inputs[0], (left, right, top, bottom), value=-torch.inf)
             return functional.max_pool2d(padded, op.kernel, op.stride)
-        case Flatten():
-            return inputs[0].reshape(len(inputs[0]), -1, 1, 1)
+        case BilinearUpsample2d():
+            return bilinear_sums(inputs[0].to(torch.float64))
+        case Multiply():
+            return inputs[0].to(torch.int64) * inputs[1].to(torch.int64)
+        case Lookup() as op:
+            steps = inputs[0].to(torch.int64) - graph[node.inputs[0]].output.dtype.lo
+            return torch.tensor(op.table)[steps].to(_float_type(node.output))
         case Requantize() as op:
             return _requantize(op, inputs, [graph[name].output for name in node.inputs]).to(_float_type(node.output))
+        case _ as op:  # a Move
+            return move(op, [x.to(_float_type(node.output)) for x in inputs])
 
 
 def _float_type(tensor: TensorType) -> torch.dtype:

@@ -2,30 +2,43 @@
 
 import numpy as np
 
-from .graph import AdderConv2d, ShiftConv2d, SumOp, SumPool2d
+from .graph import AdderConv2d, BilinearUpsample2d, Multiply, ShiftConv2d, SumOp, SumPool2d, WindowSum
 from .types import IntType, TensorType
 
 MAX_ACCUMULATOR_BITS = 60
 """Widest accumulator that a graph may hold: room for the interpreter's exact 64-bit arithmetic."""
 
 
-def accumulator_range(op: SumOp, source: TensorType) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest sum per output channel, int64[channels] each, over all inputs of `source.dtype`.
+def accumulator_range(op: SumOp, *sources: TensorType) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest sum per output channel, int64[channels] each, over all inputs of the sources' types.
 
     Both are reached by a window that lies wholly inside the map; padding counts as an input of 0, which every
     input range contains. Raises ValueError where a sum needs more than MAX_ACCUMULATOR_BITS.
     """
-    smallest, largest = _distance_range(op, source) if isinstance(op, AdderConv2d) else _weighted_range(op, source)
+    match op:
+        case AdderConv2d():
+            smallest, largest = _distance_range(op, sources[0])
+        case Multiply():
+            smallest, largest = _product_range(*sources)
+        case _:
+            smallest, largest = _weighted_range(op, sources[0])
     bits = IntType.holding(min(smallest), max(largest)).bits if len(smallest) else 1
     if bits > MAX_ACCUMULATOR_BITS:
         raise ValueError(f"sums need {bits} bits; at most {MAX_ACCUMULATOR_BITS} are supported")
     return smallest.astype(np.int64), largest.astype(np.int64)
 
 
-def _weighted_range(op: ShiftConv2d | SumPool2d, source: TensorType) -> tuple[np.ndarray, np.ndarray]:
+def _product_range(source: TensorType, other: TensorType) -> tuple[np.ndarray, np.ndarray]:
+    """As accumulator_range: every channel has the same."""
+    ends = [a * b for a in (source.dtype.lo, source.dtype.hi) for b in (other.dtype.lo, other.dtype.hi)]
+    return np.full(source.channels, min(ends), dtype=object), np.full(source.channels, max(ends), dtype=object)
+
+
+def _weighted_range(op: ShiftConv2d | SumPool2d | BilinearUpsample2d,
+                    source: TensorType) -> tuple[np.ndarray, np.ndarray]:
     """As accumulator_range, in Python integers: no wrap-around."""
-    if isinstance(op, SumPool2d):
-        positive = np.full(source.channels, op.kernel[0] * op.kernel[1], dtype=object)
+    if not isinstance(op, ShiftConv2d):
+        positive = np.full(source.channels, _unit_weights(op), dtype=object)
         negative = np.zeros(source.channels, dtype=object)
     else:
         weight = op.weight.integer
@@ -35,6 +48,11 @@ def _weighted_range(op: ShiftConv2d | SumPool2d, source: TensorType) -> tuple[np
     return positive * lo + negative * hi, positive * hi + negative * lo
 
 
+def _unit_weights(op: SumPool2d | BilinearUpsample2d) -> int:
+    """Sum of the weights of an output, all positive."""
+    return op.kernel[0] * op.kernel[1] if isinstance(op, SumPool2d) else 16
+
+
 def _distance_range(op: AdderConv2d, source: TensorType) -> tuple[np.ndarray, np.ndarray]:
     """As accumulator_range: every weight's distance to the farthest and to the nearest input."""
     below, above = op.weight - source.dtype.lo, source.dtype.hi - op.weight
@@ -42,13 +60,13 @@ def _distance_range(op: AdderConv2d, source: TensorType) -> tuple[np.ndarray, np
     return -farthest.sum(axis=(1, 2, 3)).astype(object), -nearest.sum(axis=(1, 2, 3)).astype(object)
 
 
-def accumulator_type(op: SumOp, source: TensorType) -> IntType:
+def accumulator_type(op: SumOp, *sources: TensorType) -> IntType:
     """The narrowest signed type that holds every sum of every channel."""
-    smallest, largest = accumulator_range(op, source)
+    smallest, largest = accumulator_range(op, *sources)
     return IntType.holding(min(int(smallest.min()), 0), max(int(largest.max()), 0))
 
 
-def largest_partial_sum(op: SumOp, source: TensorType) -> int:
+def largest_partial_sum(op: WindowSum, source: TensorType) -> int:
     """Bound of the magnitude of every partial sum in any order: sum |w| * max |x|, or sum max |w - x|."""
     if isinstance(op, AdderConv2d):
         return -int(accumulator_range(op, source)[0].min())

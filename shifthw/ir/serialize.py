@@ -6,22 +6,33 @@ import numpy as np
 
 from .graph import (
     AdderConv2d,
+    AddressShift2d,
+    BilinearUpsample2d,
+    Concat,
     Convolution,
     Flatten,
     Graph,
     Input,
+    Lookup,
     MaxPool2d,
+    Multiply,
     Node,
     Op,
     Requantize,
     Rounding,
+    SelectChannels,
     ShiftConv2d,
+    SpatialShift2d,
     SumPool2d,
+    Upsample2d,
 )
 from .types import IntType, ShiftWeight, TensorType
 
 Document = dict[str, Any]
 Arrays = dict[str, np.ndarray]
+PLAIN: dict[str, Op] = {"Input": Input(), "Flatten": Flatten(), "Concat": Concat(), "Multiply": Multiply(),
+                        "BilinearUpsample2d": BilinearUpsample2d()}
+"""Operations without parameters."""
 
 
 def to_document(graph: Graph) -> tuple[Document, Arrays]:
@@ -69,6 +80,18 @@ def _node_document(node: Node, arrays: Arrays) -> Document:
             entry |= _area_document(op)
         case SumPool2d() | MaxPool2d() as op:
             entry |= {"kernel": list(op.kernel), "stride": list(op.stride), "padding": list(op.padding)}
+        case SpatialShift2d() as op:
+            arrays[f"{node.name}/displacement"] = op.displacement
+            entry |= {"per_pixel": op.per_pixel, "stride": list(op.stride)}
+        case AddressShift2d() as op:
+            arrays[f"{node.name}/offset"] = op.offset
+        case SelectChannels() as op:
+            arrays[f"{node.name}/channels"] = op.channels
+        case Upsample2d() as op:
+            entry |= {"factor": list(op.factor), "zeros": op.zeros}
+        case Lookup() as op:
+            arrays[f"{node.name}/table"] = op.table
+            entry |= {"function": op.function}
         case Requantize() as op:
             for index, multiplier in enumerate(op.multiplier):
                 arrays[f"{node.name}/multiplier{index}"] = multiplier
@@ -91,10 +114,8 @@ def _node(entry: Document, arrays: Arrays) -> Node:
 def _op(entry: Document, arrays: Arrays) -> Op:
     name = _plain(entry, "name", str)
     match entry["op"]:
-        case "Input":
-            return Input()
-        case "Flatten":
-            return Flatten()
+        case "Input" | "Flatten" | "Concat" | "Multiply" | "BilinearUpsample2d" as kind:
+            return PLAIN[kind]
         case "ShiftConv2d":
             weight = ShiftWeight(arrays[f"{name}/sign"], arrays[f"{name}/exponent"])
             return ShiftConv2d(weight, _list(entry, "stride", int), _list(entry, "padding", int),
@@ -110,5 +131,16 @@ def _op(entry: Document, arrays: Arrays) -> Op:
             return Requantize(multiplier, arrays[f"{name}/bias"], _plain(entry, "shift", int),
                               _plain(entry, "lo", int), _plain(entry, "hi", int),
                               Rounding(_plain(entry, "rounding", str)))
+        case "SpatialShift2d":
+            return SpatialShift2d(arrays[f"{name}/displacement"], _plain(entry, "per_pixel", int),
+                                  _list(entry, "stride", int))
+        case "AddressShift2d":
+            return AddressShift2d(arrays[f"{name}/offset"])
+        case "SelectChannels":
+            return SelectChannels(arrays[f"{name}/channels"])
+        case "Upsample2d":
+            return Upsample2d(_list(entry, "factor", int), _plain(entry, "zeros", bool))
+        case "Lookup":
+            return Lookup(arrays[f"{name}/table"], _plain(entry, "function", str))
         case unknown:
             raise ValueError(f"{name}: unknown operation {unknown!r:.40}")

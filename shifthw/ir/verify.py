@@ -8,21 +8,29 @@ import numpy as np
 from ..errors import UnsupportedModel
 from .graph import (
     AdderConv2d,
+    AddressShift2d,
+    BilinearUpsample2d,
+    Concat,
     Convolution,
     Flatten,
     Graph,
     Input,
+    Lookup,
     MaxPool2d,
+    Multiply,
     Node,
     Requantize,
     Rounding,
+    SelectChannels,
     ShiftConv2d,
+    SpatialShift2d,
     SumOp,
     SumPool2d,
+    Upsample2d,
 )
 from .ranges import accumulator_type
 from .shapes import output_shape
-from .types import TensorType
+from .types import IntType, TensorType
 
 MIN_ACTIVATION_BITS, MAX_ACTIVATION_BITS = 2, 32
 MAX_MULTIPLIER = (1 << 31) - 1
@@ -34,8 +42,14 @@ MAX_FAN_IN = 1 << 19
 """Weights per output channel, or window size: keeps the interpreter's float64 sums exact for 32-bit activations."""
 MAX_ADDER_WEIGHT = 1 << 31
 """Largest magnitude of an adder layer's weight: no sum of distances to 32-bit activations leaves float64's 53 bits."""
-ARITY = {Input: (0,), ShiftConv2d: (1,), AdderConv2d: (1,), SumPool2d: (1,), MaxPool2d: (1,), Requantize: (1, 2),
-         Flatten: (1,)}
+MAX_DISPLACEMENT = 1 << 16
+"""Of a spatial shift, and of an address shift in pixels."""
+MAX_LOOKUP_BITS = 8
+MAX_CONCAT = 256
+"""Inputs of a Concat."""
+ARITY = {Input: (0,), ShiftConv2d: (1,), AdderConv2d: (1,), SumPool2d: (1,), BilinearUpsample2d: (1,),
+         Multiply: (2,), MaxPool2d: (1,), Requantize: (1, 2), Lookup: (1,), SpatialShift2d: (1,), AddressShift2d: (1,),
+         SelectChannels: (1,), Concat: range(1, MAX_CONCAT + 1), Upsample2d: (1,), Flatten: (1,)}
 
 
 def is_accumulator(node: Node) -> bool:
@@ -113,15 +127,59 @@ def _check_type(node: Node, inputs: tuple[Node, ...]) -> None:
             _check_conv(node, node.op)
         case SumPool2d() | MaxPool2d():
             _check_window(node, node.op)
+        case SpatialShift2d():
+            _check_spatial_shift(node, node.op)
+        case AddressShift2d():
+            _check_numbers(node, "offsets", node.op.offset, 1, -MAX_DISPLACEMENT, MAX_DISPLACEMENT)
+        case SelectChannels():
+            _check_numbers(node, "channels", node.op.channels, 1, 0, sources[0].channels - 1)
+        case Upsample2d():
+            _require(_pair(node.op.factor, 2, 1) and isinstance(node.op.zeros, bool), node,
+                     f"has factor {node.op.factor}; must be two whole numbers of 1 or more")
         case Requantize():
             _check_requantize(node, node.op, len(inputs))
     if not sources:
         return
     _check_shape(node, sources)
-    if isinstance(node.op, SumOp):
-        _check_accumulator(node, node.op, sources[0])
-    elif not isinstance(node.op, Requantize):
-        _require(output.dtype == sources[0].dtype, node, f"makes {output.dtype} of {sources[0].dtype}; must keep it")
+    match node.op:
+        case BilinearUpsample2d() | Multiply() | ShiftConv2d() | AdderConv2d() | SumPool2d():
+            _check_accumulator(node, node.op, sources)
+        case Lookup():
+            _check_lookup(node, node.op, sources[0])
+        case Requantize():
+            pass
+        case _:
+            kept = _kept_type(node, sources[0])
+            _require(output.dtype == kept, node, f"makes {output.dtype} of {sources[0].dtype}; must make {kept}")
+
+
+def _kept_type(node: Node, source: TensorType) -> IntType:
+    """Type of what a move makes of a tensor."""
+    wider = 2 if isinstance(node.op, SpatialShift2d) and node.op.per_pixel == 2 else 0
+    return IntType(min(source.dtype.bits + wider, 64), source.dtype.signed)
+
+
+def _check_numbers(node: Node, what: str, values: np.ndarray, ndim: int, lo: int, hi: int) -> None:
+    _require(isinstance(values, np.ndarray) and values.dtype == np.int64 and values.ndim == ndim and values.size > 0,
+             node, f"has {what} of another type or shape; must be int64 of {ndim} dimensions, at least one")
+    _require(lo <= int(values.min()) and int(values.max()) <= hi, node,
+             f"has {what} {values.min()}..{values.max()}; must be within {lo}..{hi}")
+
+
+def _check_spatial_shift(node: Node, op: SpatialShift2d) -> None:
+    _check_numbers(node, "displacements", op.displacement, 2, -MAX_DISPLACEMENT, MAX_DISPLACEMENT)
+    _require(op.displacement.shape[1] == 2, node,
+             f"has displacements {list(op.displacement.shape)}; must be [channels, 2]")
+    _require(_whole(op.per_pixel, 1, 2) and _pair(op.stride, 2, 1), node,
+             f"has {op.per_pixel!r} steps per pixel and strides {op.stride}; must be 1 or 2, and 1 or more")
+
+
+def _check_lookup(node: Node, op: Lookup, source: TensorType) -> None:
+    bits = source.dtype.bits
+    _require(bits <= MAX_LOOKUP_BITS, node, f"reads {bits}-bit activations; a table takes at most {MAX_LOOKUP_BITS}")
+    _check_numbers(node, "entries", op.table, 1, node.output.dtype.lo, node.output.dtype.hi)
+    _require(len(op.table) == 1 << bits, node, f"has {len(op.table)} entries; must be {1 << bits}, one per value")
+    _require(isinstance(op.function, str), node, f"has the function {op.function!r:.40}; must be a name")
 
 
 def _check_shape(node: Node, sources: tuple[TensorType, ...]) -> None:
@@ -179,9 +237,9 @@ def _check_window(node: Node, op: SumPool2d | MaxPool2d) -> None:
              f"has padding {op.padding} of kernel {op.kernel}; must be smaller than the kernel")
 
 
-def _check_accumulator(node: Node, op: SumOp, source: TensorType) -> None:
+def _check_accumulator(node: Node, op: SumOp, sources: tuple[TensorType, ...]) -> None:
     try:
-        needed = accumulator_type(op, source)
+        needed = accumulator_type(op, *sources)
     except ValueError as error:
         raise UnsupportedModel(f"{node.name} ({type(node.op).__name__}): {error}") from None
     held = node.output.dtype

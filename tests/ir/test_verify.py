@@ -90,7 +90,7 @@ BAD: dict[str, tuple[Callable[[], Graph], str]] = {
     "shape": (lambda: changed("conv", output=tensor((2, 4, 5), 14, True)), r"its inputs give \(2, 4, 4\)"),
     "zero size": (lambda: changed("conv", output=tensor((2, 0, 4), 14, True)), "three positive sizes"),
     "residual shape": (lambda: changed("mean", inputs=("sum", "max"), op_multiplier=(LONG[:2], LONG[:2])),
-                       "adds tensors of shapes"),
+                       "joins tensors of shapes"),
     "channels": (lambda: changed("conv", op_weight=weight(shape=(1, 2, 3, 3, 3))), "3 input channels, its input has 2"),
     "window too large": (lambda: changed("conv", op_padding=(0, 0, 0, 0), op_weight=weight(shape=(1, 2, 2, 5, 3))),
                          "window larger than its padded input"),
