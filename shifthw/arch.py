@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .errors import DoesNotFit
 
-LATER_FIELDS = ("ties_to_even", "adder")
+LATER_FIELDS = ("ties_to_even", "adder", "product", "tables")
 """Fields of ArrayConfig that are off in engines older than they are."""
 
 
@@ -51,10 +51,14 @@ class ArrayConfig:
     """The right shifts that requantize offers, ascending."""
     residual: bool = False
     """Whether requantize has a second operand."""
+    product: bool = False
+    """Whether the second operand can be multiplied with the accumulator, and can be one pixel's for a whole map."""
     residual_shift: int = 0
     """Fixed left shift of the second operand: its multipliers are multiples of 2**residual_shift."""
     ties_to_even: bool = False
     """Whether a layer's requantize can round ties to the even number."""
+    tables: int = 0
+    """Tables of activation functions that a layer's results can pass; with any, activation_bits is at most 8."""
     max_pool: bool = False
     """Whether there is a maximum unit."""
     lane_sum: bool = False
@@ -89,6 +93,9 @@ class ArrayConfig:
                     "0 or 2..16 with adder lanes")
         else:
             require(1 <= self.exponent_levels <= 16, "exponent_levels", "1..16")
+        require(not self.product or self.residual and self.multiplier_bits > 0, "product",
+                "off without a residual and multipliers")
+        require(self.tables == 0 or self.activation_bits <= 8, "activation_bits", "2..8 with tables")
         require(self.output_pixels in (1, self.pixels), "output_pixels", f"1 or pixels={self.pixels}")
         require(1 <= self.input_channels <= self.simd, "input_channels", f"1..simd={self.simd}")
         require(self.axi_data_bits in (32, 64, 128), "axi_data_bits", "32, 64 or 128")
@@ -195,8 +202,23 @@ class ArrayConfig:
 
     @property
     def conv_result_latency(self) -> int:
-        """Last step of a tile to its requantized activations."""
+        """Last step of a tile to its activations."""
+        return self.code_latency + (self.tables > 0)
+
+    @property
+    def code_latency(self) -> int:
+        """Last step of a tile to its requantized codes, which tables are addressed with."""
         return self.accumulate_latency + self.requantize_latency
+
+    @property
+    def table_words(self) -> int:
+        """Words of a table: each holds the entries of one code of each quarter of the codes."""
+        return 1 << (self.activation_bits - 2)
+
+    @property
+    def table_load_latency(self) -> int:
+        """First cycle of a TABLE to the first in which an entry has changed for lookups."""
+        return 3
 
     @property
     def pool_result_latency(self) -> int:

@@ -24,6 +24,8 @@ class Opcode(IntEnum):
     """Send rows to the output buffer."""
     LOOP = 5
     """End of a batch: jump to `target` while batches remain, else finish."""
+    TABLE = 6
+    """Copy a table of an activation function to the requantize pipelines, a word per cycle."""
 
 
 class ErrorCode(IntEnum):
@@ -44,6 +46,7 @@ class Section(IntEnum):
     WEIGHT = 2
     START = 3
     SCALE = 4
+    TABLE = 5
     END = 255
 
 
@@ -134,6 +137,10 @@ class InstructionLayout:
             ("residual_row", row, False),
             ("residual_group_stride", row, False),
             ("residual_signed", 1, False),
+            ("product", int(c.product), False),     # the residual is multiplied with the accumulator
+            ("broadcast", int(c.product), False),   # the residual is a 1x1 map
+            ("lookup", int(c.tables > 0), False),   # results pass the table that was copied last
+            ("table", bits_for(c.tables) if c.tables else 0, False),
             ("residual_multiplier", max(1, c.multiplier_bits), True),
             ("out_row", row, False),            # also: first row of a LOAD
             ("out_group_stride", row, False),

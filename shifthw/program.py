@@ -61,6 +61,7 @@ class Program:
     cycles_per_batch: int
     """Cycles per batch of config.images images, stalls not counted."""
     metadata: dict[str, object] = field(default_factory=dict)
+    table_words: np.ndarray = field(default_factory=lambda: np.zeros((0, 1), np.uint8))
 
     def cycles(self, batches: int) -> int:
         """Exact cycles of `batches` batches, stalls not counted."""
@@ -154,7 +155,8 @@ class Program:
         text = b"".join(word.to_bytes(size, "little") for word in self.instructions)
         return [(Section.INSTRUCTION, np.frombuffer(text, np.uint8).reshape(-1, size)),
                 (Section.STEP, self.step_words), (Section.WEIGHT, self.weight_words),
-                (Section.START, self.start_words), (Section.SCALE, self.scale_words)]
+                (Section.START, self.start_words), (Section.SCALE, self.scale_words),
+                *([(Section.TABLE, self.table_words)] if self.config.tables else [])]
 
     def listing(self) -> str:
         """The instructions as text, one per line."""
@@ -205,7 +207,7 @@ class Program:
             result=tensors[manifest["result"]], result_shape=tuple(manifest["result_shape"]),
             layers=tuple(LayerReport(**values) for values in manifest["layers"]), rows_used=manifest["rows_used"],
             cycles_prologue=manifest["cycles_prologue"], cycles_per_batch=manifest["cycles_per_batch"],
-            metadata=manifest["metadata"])
+            metadata=manifest["metadata"], table_words=memories.get("TABLE", np.zeros((0, 1), np.uint8)))
         if program.image() != image:
             raise BadModelFile(f"{folder}: program.bin does not belong to program.json: compile the model again")
         return program

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def ceil_div(a: int, b: int) -> int:
 class TensorLayout:
     """A tensor in the feature memory, `[channel group][plane][row]` from `row` on.
 
-    Channel c is in channel lane c mod simd, group c // simd. Pixel (y, x) is in phase plane
+    The channel at position n is in channel lane n mod simd, group n // simd. Pixel (y, x) is in phase plane
     (y mod sy)*sx + x mod sx, at index (y // sy)*pitch + x // sx of it: pixel lane index mod pixels,
     row index // pixels.
     """
@@ -37,6 +38,8 @@ class TensorLayout:
     """First row."""
     copies: int = 1
     """Channel lanes hold the channels this many times over (a packed network input)."""
+    positions: tuple[int, ...] = ()
+    """Position of each channel; empty: channel c is at position c."""
 
     @property
     def planes(self) -> int:
@@ -55,10 +58,22 @@ class TensorLayout:
         """Rows of one phase plane."""
         return ceil_div(self.plane_height * self.pitch, self.pixels)
 
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Position of each channel: int64[channels]."""
+        return np.array(self.positions) if self.positions else np.arange(self.shape[0])
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Channel at each position of the channel groups, -1 where there is none: int64[groups * simd]."""
+        order = np.full(self.groups * self.simd, -1)
+        order[self.places] = np.arange(self.shape[0])
+        return order
+
     @property
     def groups(self) -> int:
         """Channel groups."""
-        return ceil_div(self.shape[0], self.simd)
+        return int(self.places.max()) // self.simd + 1
 
     @property
     def group_rows(self) -> int:
@@ -88,25 +103,27 @@ class TensorLayout:
         row, lane = self.pixel_index()
         width = self.wire_channels
         out = np.zeros((len(images), self.groups, self.group_rows, self.pixels, width), np.int64)
-        for c in range(self.shape[0]):
-            out[:, c // width, row, lane, c % width] = images[:, c]
+        for channel, place in enumerate(self.places):
+            out[:, place // width, row, lane, place % width] = images[:, channel]
         return out.reshape(len(images), self.rows, self.pixels, width)
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Rows int[n, rows, pixels, >=channels of a group] as values int64[n, c, h, w] of the tensor's type."""
         row, lane = self.pixel_index()
-        c = np.arange(self.shape[0])[:, None, None]
-        codes = rows[:, c // self.simd * self.group_rows + row, lane, c % self.simd].astype(np.int64)
+        place = self.places[:, None, None]
+        codes = rows[:, place // self.simd * self.group_rows + row, lane, place % self.simd].astype(np.int64)
         codes &= (1 << self.dtype.bits) - 1
         return np.where(codes > self.dtype.hi, codes - (1 << self.dtype.bits), codes)
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
-        values = dataclasses.asdict(self)
-        return {**values, "shape": list(self.shape), "stride": list(self.stride)}
+        values = {**dataclasses.asdict(self), "shape": list(self.shape), "stride": list(self.stride)}
+        del values["positions"]
+        return {**values, "positions": list(self.positions)} if self.positions else values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "TensorLayout":
         """The inverse of to_json."""
         return cls(**{**values, "shape": tuple(values["shape"]), "stride": tuple(values["stride"]),
+                      "positions": tuple(values.get("positions", ())),
                       "dtype": IntType(**values["dtype"])})

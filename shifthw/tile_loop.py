@@ -183,9 +183,9 @@ class TileLoop:
     # -- computing -----------------------------------------------------------------------------
     def _maxima(self, og: int, tiles: np.ndarray) -> np.ndarray:
         best = np.zeros(0, np.int64)
-        channels = self.e.program.tensors[self.target].shape[0] - og * self.c.simd
+        wanted = self._occupied(og)
         for tap in range(self.taps):
-            u = self._operands(og, tiles, tap, 0, np.arange(self.c.simd) < channels)
+            u = self._operands(og, tiles, tap, 0, wanted)
             best = np.maximum(best, u) if tap else u
         return best ^ self.sign_flip
 
@@ -270,13 +270,17 @@ class TileLoop:
         lane = low + np.arange(c.pe)
         bank = np.arange(c.pixels)[:, None]
         cycle = self.first + (og * self.tiles + tiles) * self.duration + self.last + 1
-        tensor = self.e.program.tensors[self.target]
-        first_group = (f["out_row"] - tensor.row) // tensor.group_rows
-        channels = tensor.shape[0] - (first_group + og // self.slots) * c.simd
-        self._check(self.inside[tiles][:, :, None] & (lane < channels), where, bank, lane, cycle[:, None, None])
+        wanted = self._occupied(og)[lane]
+        self._check(self.inside[tiles][:, :, None] & wanted, where, bank, lane, cycle[:, None, None])
         codes = self.e.memory[where, bank, lane]
         flip = (1 << (c.activation_bits - 1)) if f["residual_signed"] else 0
         return (codes ^ flip).transpose(0, 1, 3, 2)
+
+    def _occupied(self, og: int) -> np.ndarray:
+        """Channel lanes that hold a channel of the output: bool[simd]."""
+        tensor = self.e.program.tensors[self.target]
+        group = (self.f["out_row"] - tensor.row) // tensor.group_rows + og // self.slots
+        return tensor.order[group * self.c.simd:(group + 1) * self.c.simd] >= 0
 
     # -- writing -------------------------------------------------------------------------------
     def _write(self, og: int, tiles: np.ndarray, codes: np.ndarray, low: int = 0) -> None:

@@ -6,7 +6,7 @@ from operator import add
 
 from ..ir.graph import Graph
 from ..lower.compile import prepare
-from ..lower.fuse import Kind
+from ..lower.network import Kind
 from ..program import Program
 from .accesses import TRANSFER, Accesses, program_accesses
 from .operations import NO_OPERATIONS, LayerOperations, in_floats, layer_operations

@@ -19,7 +19,7 @@ from math import prod
 
 from ..arch import ArrayConfig
 from ..lower.compile import useful_macs
-from ..lower.fuse import Kind, Layer, Network
+from ..lower.network import Kind, Layer, Network
 from .units import Counts, Format, Operation, format_for
 
 
@@ -57,7 +57,7 @@ def layer_operations(layer: Layer, network: Network, config: ArrayConfig) -> Lay
     """What a layer takes in an engine of this configuration."""
     channels, height, width = network.tensors[layer.output].shape
     outputs = channels * height * width
-    form = format_for(network.tensors[layer.source].dtype.bits)
+    form = format_for(layer.source.stored.bits)
     array, multiplying, zeros = Counts(), Counts(), 0
     steps = useful_macs(layer, network)
     if layer.kind in (Kind.SUM_POOL, Kind.MAX_POOL):

@@ -8,8 +8,8 @@ import dataclasses
 import numpy as np
 
 from ..arch import ArrayConfig
-from .arrange import arrange, per_output
-from .fuse import Kind, Layer, Network, Scale
+from .arrange import arrange
+from .network import Kind, Layer, Network, Scale
 from .scaling import fitting_bias
 from .task import Task
 
@@ -32,8 +32,9 @@ def double_sums(network: Network) -> Network:
 
 def _halved(scale: Scale, where: str) -> Scale:
     """The same results from twice the accumulators: all the rest of the sum doubles, and one more bit is dropped."""
+    residual = 1 if scale.factor else 2     # a factor of the accumulators doubles with them
     return dataclasses.replace(scale, bias=fitting_bias(2 * scale.bias.astype(object), where), shift=scale.shift + 1,
-                               residual_multiplier=2 * scale.residual_multiplier)
+                               residual_multiplier=residual * scale.residual_multiplier)
 
 
 def adder_words(task: Task, config: ArrayConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -43,21 +44,21 @@ def adder_words(task: Task, config: ArrayConfig) -> tuple[np.ndarray, np.ndarray
     zero = 1 << (config.activation_bits - 1) if task.source.dtype.signed else 0
     top = (1 << config.activation_bits) - 1
     inside = np.clip(weight, -zero, top - zero)
-    placed = arrange((inside + zero + 1)[None], task, config)       # 0 where a lane has no weight
+    placed = arrange((inside + zero + 1)[None], task)       # 0 where a lane has no weight
     if task.layer.groups == 1:
         codes = placed = np.where(placed == 0, zero, placed - 1)        # lanes without a weight are masked
     else:
         unused, placed = placed == 0, np.maximum(placed - 1, 0)         # together, their two terms add nothing
         codes = np.stack([np.where(unused, code, placed) for code in (top, 0)], axis=2)
         codes = codes.reshape(len(placed), -1, *placed.shape[2:])
-    constant = placed.sum(axis=(1, 3)) + per_output(_cut_off(weight, inside, task), task, config)
+    constant = placed.sum(axis=(1, 3)) + _cut_off(weight, inside, task)
     return codes, -task.layer.sum_factor * constant
 
 
 def _cut_off(weight: np.ndarray, inside: np.ndarray, task: Task) -> np.ndarray:
     """What the lanes do not add to the sum of |x - w|: what weights are outside of the operands' range, and whole
-    taps that see nothing but padding. int64[out]"""
-    met = np.zeros(weight.shape[2:], bool)
-    ky, kx = task.taps.reshape(-1, 2)[(task.taps >= 0).all(axis=-1).ravel()].T
-    met[ky, kx] = True
-    return np.asarray(np.abs(np.where(met, weight - inside, weight)).sum(axis=(1, 2, 3)))
+    taps that see nothing but padding. int64[out_groups, pe]
+    """
+    outside = np.abs(weight).sum(axis=(1, 2, 3))
+    seen = arrange((np.abs(weight) - np.abs(weight - inside))[None], task).sum(axis=(1, 3))
+    return np.asarray(np.where(task.outputs >= 0, outside[task.outputs], 0) - seen)

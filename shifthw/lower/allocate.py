@@ -4,7 +4,7 @@ import dataclasses
 
 from ..errors import DoesNotFit
 from ..tensor_layout import TensorLayout
-from .fuse import Network
+from .network import Network
 
 MAX_ROWS = 1 << 20
 """No feature memory on a chip has more."""
@@ -20,9 +20,8 @@ def lifetimes(network: Network) -> dict[str, tuple[int, int]]:
     spans = {network.source: (-1, end)}
     for index, layer in enumerate(network.layers):
         spans[layer.output] = (index, index)
-        for name in (layer.source, layer.residual):
-            if name:
-                spans[name] = (spans[name][0], max(spans[name][1], index))
+        for name in layer.reads:
+            spans[name] = (spans[name][0], max(spans[name][1], index))
     spans[network.result] = (spans[network.result][0], end)
     return spans
 

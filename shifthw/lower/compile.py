@@ -14,11 +14,13 @@ from ..program import LayerReport, Program
 from ..tensor_layout import TensorLayout
 from .adder import double_sums
 from .allocate import allocate, rows_used
-from .derive import derive, derive_numbers, skeleton
-from .encode import scale_words, step_words, weight_and_start_words
-from .fuse import Kind, Layer, Network, fuse
+from .derive import derive, derive_numbers, skeleton, tables_of
+from .encode import scale_words, step_words, table_words, weight_and_start_words
+from .fuse import fuse
 from .instructions import Bases, Draft, draft_program
 from .layout import insert_copies, lay_out
+from .network import Kind, Layer, Network
+from .order import renumber
 from .scaling import share_shifts
 from .schedule import count_cycles, instruction_cycles, schedule
 from .task import Task, tasks
@@ -48,7 +50,8 @@ def prepare(graph: Graph) -> Network:
 
 def plan(network: Network, shape: ArrayConfig) -> Plan:
     """Layouts, configuration and schedule of a prepared network on an array of this shape."""
-    layouts = allocate(network, lay_out(network, shape.pixels, shape.simd))
+    network, positions = renumber(network, shape.simd)
+    layouts = allocate(network, lay_out(network, shape.pixels, shape.simd, positions))
     numbers = derive_numbers(network, shape)
     work = tasks(network, layouts, shape.pe, numbers.residual_period)
     config, bases = derive(network, layouts, work, numbers)
@@ -70,12 +73,13 @@ def finish(made: Plan) -> Program:
     layout = InstructionLayout(config)
     cycles = count_cycles(made.drafts)
     weights, starts = weight_and_start_words(made.tasks, made.bases, config)
+    tables = table_words(tables_of(network)[0], config)
     return Program(
         name=network.name, config=config,
         instructions=tuple(layout.encode(opcode=draft.opcode, **_encodable(draft, config)) for draft in made.drafts),
         targets=tuple(_target(draft, network) for draft in made.drafts),
         step_words=step_words(made.tasks, made.bases, config), weight_words=weights, start_words=starts,
-        scale_words=scale_words(made.tasks, network, config), source=made.layouts[network.source],
+        scale_words=scale_words(made.tasks, config), table_words=tables, source=made.layouts[network.source],
         result=made.layouts[network.result], result_shape=network.result_shape, tensors=made.layouts,
         layers=layer_table(made), rows_used=rows_used(made.layouts), cycles_prologue=cycles.prologue,
         cycles_per_batch=cycles.batch)
@@ -110,14 +114,15 @@ def layer_table(made: Plan) -> tuple[LayerReport, ...]:
 def useful_macs(layer: Layer, network: Network) -> int:
     """Multiply-accumulates of a layer per image, counted as usual (taps on padding included), times its terms.
 
-    Of an adder layer |x - w|, once each. Pooling, copies and convolutions that only copy (at most one weight per
-    output, all equal) count 0.
+    Of an adder layer |x - w|, once each. Pooling, enlarging, copies and convolutions that only copy (at most one weight
+    per output, all equal) count 0.
     """
-    channels = network.tensors[layer.source].channels // layer.groups
+    channels = layer.source.channels // layer.groups
     weights = prod(network.tensors[layer.output].shape) * prod(layer.kernel) * channels
     if layer.kind is Kind.ADDER:
         return weights
-    return weights * layer.weight.terms if layer.weight and not _copies(layer.weight) else 0
+    counted = layer.weight and layer.kind is Kind.CONV and not _copies(layer.weight)
+    return weights * layer.weight.terms if layer.weight and counted else 0
 
 
 def _copies(weight: ShiftWeight) -> bool:

@@ -5,13 +5,19 @@ import dataclasses
 import numpy as np
 
 from ..arch import ArrayConfig
+from ..errors import UnsupportedModel
+from ..ir.types import ShiftWeight
+from ..ir.verify import MAX_LOOKUP_BITS
 from ..isa import Opcode
 from ..tensor_layout import TensorLayout
 from .allocate import rows_used
-from .fuse import Kind, Layer, Network
 from .instructions import Bases, Draft, bits_of, draft_program, shares_word
+from .network import Kind, Layer, Network
 from .scaling import fitting_bias, multiplier_bits, residual_shift, signed_bits
 from .task import Task
+
+MAX_LEVELS = 16
+"""Exponents that lanes may have."""
 
 _SIGNED = frozenset(("xq0", "xq1"))
 _ROW_FIELDS = frozenset(("tiles_last", "in_groups_last", "in_row", "in_group_stride", "residual_row",
@@ -38,12 +44,37 @@ def derive(network: Network, layouts: dict[str, TensorLayout], tasks: list[Task]
     config = dataclasses.replace(
         numbers, zero_weights=any(_needs_zero(task) for task in shifting),
         lane_sum=any(task.reduce_steps for task in tasks),
-        max_stride=max(max(layouts[layer.output].stride) for layer in network.layers),
+        max_stride=max(max(task.layer.spread[1], *task.out.stride) for task in tasks),
+        tables=len(tables_of(network)[0]),
         input_channels=layouts[network.source].wire_channels,
         feature_rows=depth(rows_used(layouts)), weight_words=depth(words.weight), step_words=depth(words.step),
         scale_words=depth(max(words.scale, *(task.out_groups for task in tasks))))
     drafts = draft_program(network, layouts, tasks, bases, config)
     return _with_field_widths(config, drafts, tasks), bases
+
+
+def tables_of(network: Network) -> tuple[list[np.ndarray], dict[str, int]]:
+    """Different tables of codes, int64[2**activation_bits] each, and which of them a layer's output passes."""
+    tables: dict[bytes, np.ndarray] = {}
+    numbers = {}
+    for layer in network.layers:
+        if layer.lookup:
+            table = _code_table(layer, network)
+            tables.setdefault(table.tobytes(), table)
+            numbers[layer.output] = list(tables).index(table.tobytes())
+    return list(tables.values()), numbers
+
+
+def _code_table(layer: Layer, network: Network) -> np.ndarray:
+    """Code of the output for each code of what is between the scale and the table."""
+    bits, between = network.activation_bits, layer.between
+    assert layer.lookup is not None and between is not None
+    if bits > MAX_LOOKUP_BITS:
+        raise UnsupportedModel(f"{layer.name}: is a table of 8-bit activations, in an engine of {bits} bits for the "
+                               f"widest tensor; quantize every tensor to {MAX_LOOKUP_BITS} bits at most")
+    table = np.zeros(1 << bits, np.int64)
+    table[np.arange(between.lo, between.hi + 1)] = layer.lookup.table & ((1 << bits) - 1)
+    return table
 
 
 def all_shifts(network: Network) -> tuple[int, ...]:
@@ -60,11 +91,17 @@ def derive_numbers(network: Network, shape: ArrayConfig) -> ArrayConfig:
         adder=any(layer.kind is Kind.ADDER for layer in layers),
         accumulator_bits=max([2, *(signed_bits(*span) for span in accumulator_ranges(network).values())]),
         multiplier_bits=multiplier_bits(layers), shifts=all_shifts(network),
-        bias_bits=max([2, *(_bias_bits(layer, network, bits) for layer in layers if layer.scale)]),
-        residual=any(layer.residual for layer in layers), residual_shift=residual_shift(layers),
+        bias_bits=max([2, *(_bias_bits(layer, bits) for layer in layers if layer.scale)]),
+        residual=any(layer.residual for layer in layers), product=needs_products(network),
+        residual_shift=residual_shift(layers),
         ties_to_even=any(layer.scale.ties_to_even for layer in layers if layer.scale),
         max_pool=any(layer.kind is Kind.MAX_POOL for layer in layers),
         output_pixels=1 if network.tensors[network.result].shape[1:] == (1, 1) else shape.pixels)
+
+
+def needs_products(network: Network) -> bool:
+    """Whether residuals are multiplied, or are 1x1 maps."""
+    return any(layer.broadcast or layer.scale and layer.scale.factor for layer in network.layers)
 
 
 def _with_field_widths(config: ArrayConfig, drafts: list[Draft], tasks: list[Task]) -> ArrayConfig:
@@ -84,13 +121,25 @@ def accumulator_ranges(network: Network) -> dict[str, tuple[int, int]]:
     stored = {network.source: (network.tensors[network.source].dtype.lo, network.tensors[network.source].dtype.hi)}
     sums = {}
     for layer in network.layers:
-        lo, hi = stored[layer.source]
-        stored[layer.output] = (layer.scale.lo, layer.scale.hi) if layer.scale else (lo, hi)
+        ends = [stored[name] for name in layer.source.names]
+        count = layer.source.per_pixel ** 2
+        lo, hi = min(lo for lo, _ in ends) * count, max(hi for _, hi in ends) * count
+        stored[layer.output] = _stored_range(layer, (lo, hi))
         if layer.kind is Kind.MAX_POOL:
             continue
         least, greatest = _sums(layer, min(lo, 0), max(hi, 0))
         sums[layer.output] = layer.sum_factor * least, layer.sum_factor * greatest
     return sums
+
+
+def _stored_range(layer: Layer, source: tuple[int, int]) -> tuple[int, int]:
+    """Least and greatest activation that a layer can make."""
+    if layer.scale is None:
+        return source
+    if layer.lookup is None or layer.between is None:
+        return layer.scale.lo, layer.scale.hi
+    reached = layer.lookup.table[layer.scale.lo - layer.between.lo:layer.scale.hi - layer.between.lo + 1]
+    return int(reached.min()), int(reached.max())
 
 
 def _sums(layer: Layer, lo: int, hi: int) -> tuple[int, int]:
@@ -113,27 +162,37 @@ def _weight_sums(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(weight, 0).sum(axis=axes), np.maximum(-weight, 0).sum(axis=axes)
 
 
-def hardware_bias(layer: Layer, network: Network, activation_bits: int) -> np.ndarray:
+def hardware_bias(layer: Layer, activation_bits: int) -> np.ndarray:
     """The bias as the requantize unit adds it: the zero point of a signed residual is in it.
 
     UnsupportedModel, naming the layer, if it needs too many bits.
     """
     assert layer.scale is not None
-    zero = 1 << (activation_bits - 1) if layer.residual and network.tensors[layer.residual].dtype.signed else 0
+    added = layer.residual is not None and layer.residual.stored.signed and not layer.scale.factor
+    zero = 1 << (activation_bits - 1) if added else 0
     return fitting_bias(layer.scale.bias.astype(object) - zero * layer.scale.residual_multiplier, layer.name)
 
 
-def _bias_bits(layer: Layer, network: Network, activation_bits: int) -> int:
-    bias = hardware_bias(layer, network, activation_bits)
+def _bias_bits(layer: Layer, activation_bits: int) -> int:
+    bias = hardware_bias(layer, activation_bits)
     return signed_bits(int(bias.min()), int(bias.max()))
 
 
 def _levels(layers: tuple[Layer, ...]) -> int:
     """Exponents from 0 on; none if all layers with weights are adder layers, which take exponent 1 of others' lanes."""
-    exponents = [int(layer.weight.exponent.max()) for layer in layers if layer.weight]
+    exponents = [_largest_exponent(layer, layer.weight) for layer in layers if layer.weight]
     if any(layer.kind is Kind.ADDER for layer in layers):
         return max(1, *exponents) + 1 if exponents else 0
     return max([0, *exponents]) + 1
+
+
+def _largest_exponent(layer: Layer, weight: ShiftWeight) -> int:
+    """Of the weights, as lanes take them: the whole pixels of a half-pixel shift count up to four times."""
+    exponent = int(weight.exponent.max()) + 2 * (layer.source.per_pixel == 2)
+    if exponent >= MAX_LEVELS:
+        raise UnsupportedModel(f"{layer.name}: has weights of 2**{weight.exponent.max()} behind a half-pixel shift, "
+                               f"must have 2**{MAX_LEVELS - 3} at most; use weights of a narrower range")
+    return exponent
 
 
 def _needs_zero(task: Task) -> bool:
@@ -141,7 +200,8 @@ def _needs_zero(task: Task) -> bool:
     weight = task.layer.weight
     if weight is None or task.layer.groups > 1 or bool((weight.sign == 0).any()):
         return True
-    return task.run.in_count > 1 and task.source.shape[0] % task.source.simd != 0
+    on = np.repeat(task.words.used, task.in_groups, axis=0)
+    return bool((on & (task.picks < 0)).any())
 
 
 @dataclasses.dataclass
@@ -155,7 +215,7 @@ def _place_words(tasks: list[Task], pe: int, shifts: tuple[int, ...]) -> tuple[l
     """Addresses of all tasks' words; equal step tables and equal diagonals are stored once."""
     words = _Words()
     tables: dict[bytes, int] = {}
-    diagonals: dict[tuple[int, int, int], int] = {}
+    diagonals: dict[tuple[int, bytes], int] = {}
     bases = []
     for task in tasks:
         key = task.steps.tobytes()
@@ -166,7 +226,7 @@ def _place_words(tasks: list[Task], pe: int, shifts: tuple[int, ...]) -> tuple[l
         if task.opcode is Opcode.CONV:
             words.scale += task.out_groups
             groups = 1 if task.hold and shares_word(task, pe) else task.out_groups
-            diagonal = (task.group_words, groups, task.out.shape[0])
+            diagonal = (task.group_words, (task.outputs[:groups] >= 0).tobytes())
             if task.hold and diagonal in diagonals:
                 weight = diagonals[diagonal]
             else:

@@ -5,10 +5,10 @@ import numpy as np
 from ..arch import ArrayConfig
 from ..isa import Opcode
 from .adder import adder_words
-from .arrange import arrange
+from .arrange import arrange, per_output, per_step
 from .derive import hardware_bias
-from .fuse import Kind, Network
 from .instructions import Bases, shares_word
+from .network import Kind
 from .task import Task
 
 
@@ -77,15 +77,15 @@ def task_weights(task: Task, config: ArrayConfig) -> tuple[np.ndarray, np.ndarra
         return _diagonal(task, config)
     weight = task.layer.weight
     assert weight is not None
-    return arrange(weight.sign, task, config), arrange(weight.exponent, task, config)
+    sign, exponent = arrange(weight.sign, task), arrange(weight.exponent, task)
+    return sign, np.where(sign == 0, 0, exponent + per_step(task.words.exponent, task))
 
 
 def _diagonal(task: Task, config: ArrayConfig) -> tuple[np.ndarray, np.ndarray]:
     """Unit weights from each channel to itself, then a word of zeros where there are reduce steps."""
     sign = np.zeros((task.out_groups, task.group_words, config.pe, config.simd), np.int64)
-    for og in range(task.out_groups):
-        outputs = np.arange(min(config.pe, task.out.shape[0] - og * config.pe))
-        sign[og, 0, outputs, og % config.slots * config.pe + outputs] = 1
+    og, output = np.nonzero(task.outputs >= 0)
+    sign[og, 0, output, og % config.slots * config.pe + output] = 1
     return sign, np.zeros_like(sign)
 
 
@@ -99,16 +99,25 @@ def _starts(task: Task, sign: np.ndarray, exponent: np.ndarray, config: ArrayCon
     return -(constant[:, 0] * task.group_steps if task.hold else constant.sum(axis=1))
 
 
-def scale_words(tasks: list[Task], network: Network, config: ArrayConfig) -> np.ndarray:
+def scale_words(tasks: list[Task], config: ArrayConfig) -> np.ndarray:
     """Scale memory: uint8[words, bytes]."""
     pairs = [np.zeros((0, 2), np.int64)]
     for task in tasks:
         if task.opcode is Opcode.POOL:
             continue
         assert task.layer.scale is not None
-        low = task.run.first * config.simd
-        bias = hardware_bias(task.layer, network, config.activation_bits)
-        pair = np.stack([task.layer.scale.multiplier, bias], axis=1)[low:low + task.out_groups * config.pe]
-        pairs.append(np.pad(pair, ((0, task.out_groups * config.pe - len(pair)), (0, 0))))
+        bias = hardware_bias(task.layer, config.activation_bits)
+        pairs.append(np.stack([per_output(values, task).ravel() for values in (task.layer.scale.multiplier, bias)],
+                              axis=1))
     fields = np.concatenate(pairs).reshape(-1, 2 * config.pe)
     return pack_words(fields, [config.multiplier_bits, config.bias_bits] * config.pe)
+
+
+def table_words(tables: list[np.ndarray], config: ArrayConfig) -> np.ndarray:
+    """Table memory: uint8[words, bytes]; a word has the entries of one code of each quarter of the codes.
+
+    tables  codes, int64[2**activation_bits] each
+    """
+    quarters = [table.reshape(4, -1).T for table in tables]
+    fields = np.concatenate([np.zeros((0, 4), np.int64), *quarters])
+    return pack_words(fields, config.activation_bits)

@@ -14,7 +14,7 @@ from ..program import Program
 from .allocate import largest
 from .compile import Plan, finish, plan, prepare, useful_macs
 from .derive import derive_numbers, skeleton
-from .fuse import Network
+from .network import Network
 from .resources import FAMILIES, Coefficients, Resources, resources
 
 LUT_SHARE, BRAM_SHARE, DSP_SHARE, FF_SHARE = 0.85, 0.92, 0.95, 0.80

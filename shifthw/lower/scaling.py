@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from ..errors import UnsupportedModel
-from .fuse import Layer, Scale
+from .network import Layer, Scale
 
 FREE_MULTIPLIER_BITS = 18
 """Bits of a multiplier that cost nothing more (one operand of a DSP slice)."""
@@ -78,12 +78,15 @@ def share_shifts(layers: tuple[Layer, ...], activation_bits: int) -> tuple[Layer
 
 
 def _bits(scale: Scale, fixed: int) -> int:
+    """Of the multipliers; with a factor, of its products with the residual's multiplier."""
+    if scale.factor:
+        return signed_bits(scale.factor.lo * scale.residual_multiplier, scale.factor.hi * scale.residual_multiplier)
     return signed_bits(int(scale.multiplier.min()), int(scale.multiplier.max()), scale.residual_multiplier >> fixed)
 
 
 def _bias_bits(scale: Scale, activation_bits: int) -> int:
     """With the zero point of the residual, if there is one and it is signed (derive.hardware_bias)."""
-    zero = scale.residual_multiplier << (activation_bits - 1)
+    zero = 0 if scale.factor else scale.residual_multiplier << (activation_bits - 1)
     return signed_bits(int(scale.bias.min()) - zero, int(scale.bias.max()) - zero, int(scale.bias.max()))
 
 

@@ -9,7 +9,9 @@ from ..arch import ArrayConfig
 from ..errors import DoesNotFit
 from ..isa import PER_INSTRUCTION_CYCLES, Opcode
 from .instructions import Draft
-from .task import ROTATION, ROW, X_HI, X_LO, Y_HI, Y_LO, Task
+from .layout import write_places
+from .taps import ROTATION, ROW, X_HI, X_LO, Y_HI, Y_LO
+from .task import Task
 
 _MAX_DELAY = 255
 
@@ -75,16 +77,23 @@ def _reads(draft: Draft, horizon: int, config: ArrayConfig) -> Iterator[tuple[in
         for k in range(min(task.group_steps, horizon + 1 - start)):
             yield start + k, _operands(draft, task, t, group, k)
         if task.residual:
-            row = draft.fields["residual_row"] + t + group * draft.fields["residual_group_stride"]
-            y, x = task.positions(np.array([t]))
-            lanes = np.flatnonzero((x[0] < task.out.shape[2]) & (y[0] < task.out.shape[1]))
-            yield start + task.last_step + 1, {(row, int(lane)) for lane in lanes}
+            yield start + task.last_step + 1, _residual_cells(task, t, group)
+
+
+def _residual_cells(task: Task, t: int, group: int) -> set[tuple[int, int]]:
+    """Row and banks of the residual of tile t."""
+    row = task.residual_row + group * task.residual_stride
+    if task.layer.broadcast:
+        return {(row, 0)}
+    y, x = task.positions(np.array([t]))
+    lanes = np.flatnonzero((x[0] < task.size[1]) & (y[0] < task.size[0]))
+    return {(row + t, int(lane)) for lane in lanes}
 
 
 def _operands(draft: Draft, task: Task, t: int, group: int, k: int) -> set[tuple[int, int]]:
     """Rows and banks that step k of tile t reads in lanes that are not masked."""
     tap, g = divmod(k // task.layer.terms, task.in_groups)
-    base = draft.fields["in_row"] + t + draft.fields["in_group_stride"] * (group if task.run.advance else g)
+    base = draft.fields["in_row"] + t + draft.fields["in_group_stride"] * (group if task.advance else g)
     step = np.unique(task.steps[tap], axis=0)[:, :, None]
     y, x = task.positions(np.array([t]))
     seen = (step[:, X_LO] <= x) & (x < step[:, X_HI]) & (step[:, Y_LO] <= y) & (y < step[:, Y_HI])
@@ -96,27 +105,34 @@ def _operands(draft: Draft, task: Task, t: int, group: int, k: int) -> set[tuple
 
 def _last_writes(task: Task, first: int, config: ArrayConfig) -> list[_Landing]:
     """The write beats that are at the port after the instruction's last cycle."""
-    out, landings = task.out, []
+    out = task.out
+    landings: list[_Landing] = []
     latency = config.write_latency(task.opcode is Opcode.POOL)
     count = task.out_groups * task.tiles
     end = first + task.cycles
     for index in range(count - 1, -1, -1):
         cycle = first + index * task.duration + task.last_step + latency
-        if cycle + out.planes - 1 < end:
+        if cycle + task.beats - 1 < end:
             break
         og, t = divmod(index, task.tiles)
-        base = out.row + (task.run.first + og // task.slots(config.pe)) * out.group_rows
-        y, x = task.positions(np.array([t]))
-        inside = (y < out.shape[1]) & (x < out.shape[2])
-        y, x = y[inside], x[inside]
-        plane = y % out.stride[0] * out.stride[1] + x % out.stride[1]
-        position = y // out.stride[0] * out.pitch + x // out.stride[1]
-        row = base + plane * out.plane_rows + position // out.pixels
-        for beat in range(out.planes):
-            here = plane == beat
-            cells = zip(row[here].tolist(), (position[here] % out.pixels).tolist(), strict=True)
-            landings.append(_Landing(cycle + beat, frozenset(cells)))
+        base = out.row + (task.first + og // task.slots(config.pe)) * out.group_rows
+        landings += [_Landing(cycle + beat, cells) for beat, cells in enumerate(_written(task, t, base))]
     return landings
+
+
+def _written(task: Task, t: int, base: int) -> list[frozenset[tuple[int, int]]]:
+    """Rows and banks that each beat of tile t writes, of the channel group whose rows begin at `base`."""
+    out, phase, spread = task.out, task.phase, task.layer.spread
+    y, x = task.positions(np.array([t]))
+    inside = ((y < task.size[0]) & (x < task.size[1]))[0]
+    beat, index = write_places(y, x, out.stride, out.pitch, out.pixels, spread)
+    beat, index, plane = beat[0][inside], index[0][inside], beat[0][inside]
+    if spread != (1, 1):
+        plane = np.full_like(beat, (phase[0] * spread[1] + phase[1]) * (out.stride == spread))
+        index = index + (phase[0] * out.pitch + phase[1]) * (out.stride != spread)
+    row, bank = base + plane * out.plane_rows + index // out.pixels, index % out.pixels
+    return [frozenset(zip(row[beat == turn].tolist(), bank[beat == turn].tolist(), strict=True))
+            for turn in range(task.beats)]
 
 
 @dataclass(frozen=True)

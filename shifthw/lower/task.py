@@ -1,63 +1,72 @@
 """Tasks: the CONV and POOL instructions of a layer, with their steps, before anything is encoded."""
 
+import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from ..isa import Opcode
 from ..tensor_layout import TensorLayout, ceil_div
-from .fuse import Kind, Layer, Network
-from .layout import covers_map, iteration_tiles
-
-ROW, ROTATION, X_LO, X_HI, Y_LO, Y_HI = range(6)
-"""Columns of Task.steps."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """Consecutive output channel groups that read the same input channel groups, or (advance) each its own."""
-
-    first: int
-    count: int
-    in_first: int
-    in_count: int
-    advance: bool = False
+from .layout import Size, covers_map, tiles_over, write_beats
+from .network import Kind, Layer, Network
+from .taps import ROW, X_HI, Y_HI, parts_of, tap_steps
+from .view import View
+from .words import Words, fill_lanes, make_words
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One CONV or POOL instruction.
+    """One CONV or POOL instruction: consecutive output channel groups of a layer that take the same steps, or
+    (advance) each its own, `in_group_stride` rows further.
 
-    steps  int64[words, simd, 6]: per step word and channel lane ROW (signed), ROTATION and the window
-    taps   int64[words, packed, 2]: kernel position (ky, kx) of each tap in a step word; -1: none
+    in_row  feature memory row that the rows of `words` count from
+    picks   as Words.picks, of every output channel group: int64[groups, steps, lanes]
     """
 
     layer: Layer
-    run: Run
     opcode: Opcode
-    steps: np.ndarray
-    taps: np.ndarray
+    first: int
+    """First output channel group."""
+    count: int
+    advance: bool
+    in_row: int
+    in_group_stride: int
+    words: Words
+    picks: np.ndarray
     pitch: int
     """Pixels from one output line to the next in the order of iteration."""
+    size: Size
+    """Lines and columns of the loop's map that are written."""
     tiles: int
     out_groups: int
+    lanes: int
+    """Output lanes: pe, or simd of a POOL."""
     reduce_steps: int
     idle: int
-    in_groups: int
-    """Turns of the loop over input channel groups; 1 where the step words go through them."""
+    phase: Size
     source: TensorLayout
+    """Of the first tensor that is read; all have its stride and pitch."""
     out: TensorLayout
     residual: TensorLayout | None
+    residual_row: int
+    residual_stride: int
+    """Rows from one channel group's residual to the next one's."""
+
+    @property
+    def steps(self) -> np.ndarray:
+        """int64[words, simd, 6]: per step word and channel lane ROW (signed), ROTATION and the window."""
+        return self.words.steps
+
+    @property
+    def in_groups(self) -> int:
+        """Turns of the loop over input channel groups; 1 where the step words go through them."""
+        return self.words.in_groups
 
     @property
     def adder(self) -> bool:
         """Whether it is an adder layer's."""
         return self.layer.kind is Kind.ADDER
-
-    @property
-    def packed(self) -> bool:
-        """Whether a step word serves several taps."""
-        return self.source.copies > 1
 
     @property
     def group_steps(self) -> int:
@@ -91,139 +100,229 @@ class Task:
             return 0
         return 1 + (self.reduce_steps > 0) if self.hold else self.group_steps
 
+    @property
+    def beats(self) -> int:
+        """Write beats of a tile."""
+        return write_beats(self.out.stride, self.out.pixels, self.layer.spread)
+
+    @cached_property
+    def outputs(self) -> np.ndarray:
+        """Output channel of every output group and lane, -1 for none: int64[out_groups, pe] (POOL: [groups, simd])."""
+        simd = self.out.simd
+        return self.out.order[self.first * simd:].reshape(-1, self.lanes)[:self.out_groups]
+
+    @property
+    def group_of(self) -> np.ndarray:
+        """Channel group, counted from the first, of every output group."""
+        return np.arange(self.out_groups) // (self.source.simd // self.lanes)
+
+    def picked(self) -> np.ndarray:
+        """Picks of every output group: int64[out_groups, steps, lanes]."""
+        return self.picks[self.group_of] if len(self.picks) > 1 else np.broadcast_to(
+            self.picks, (self.out_groups, *self.picks.shape[1:]))
+
     def slots(self, pe: int) -> int:
         """Output groups per channel group."""
         return 1 if self.opcode is Opcode.POOL else self.source.simd // pe
 
     def positions(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Output positions y, x of the pixel lanes in the given tiles: two int64[tiles, pixels]."""
+        """Positions y, x of the pixel lanes in the loop's map in the given tiles: two int64[tiles, pixels]."""
         n = tiles[:, None] * self.source.pixels + np.arange(self.source.pixels)
         return n // self.pitch, n % self.pitch
 
 
 def tasks(network: Network, layouts: dict[str, TensorLayout], pe: int, residual_period: int) -> list[Task]:
     """All CONV and POOL instructions in order."""
-    return [task for layer in network.layers for task in _layer_tasks(layer, network, layouts, pe, residual_period)]
+    return [task for layer in network.layers for task in LayerTasks(layer, network, layouts, pe, residual_period).run()]
 
 
-def _layer_tasks(layer: Layer, network: Network, layouts: dict[str, TensorLayout], pe: int,
-                 residual_period: int) -> list[Task]:
-    source, out = layouts[layer.source], layouts[layer.output]
-    residual = layouts[layer.residual] if layer.residual else None
-    pixels, simd = source.pixels, source.simd
-    pool = layer.kind is Kind.MAX_POOL
-    slots = 1 if pool else simd // pe
-    lane_sum = _sums_lanes(layer, network, source)
-    taps, lanes = _lane_sum_taps(source) if lane_sum else _window_taps(layer, source, out)
-    made = []
-    for run in _runs(layer, source, out):
-        steps, packed = _pack(taps, lanes, source) if source.copies > 1 else _broadcast(taps, lanes, source, run)
-        in_groups = run.in_count
-        if layer.kind is Kind.ADDER and in_groups > 1 and source.shape[0] < (run.in_first + in_groups) * simd:
-            steps, in_groups = _unrolled(steps, source, run), 1
-        channels = out.shape[0] - run.first * simd
-        reduce_steps = pixels - 1 if lane_sum else 0
-        busy = len(steps) * in_groups * layer.terms + reduce_steps + (residual is not None)
-        duration = max(busy, out.planes, residual_period if residual else 0)
-        made.append(Task(layer, run, Opcode.POOL if pool else Opcode.CONV, steps, packed,
-                         pixels if lane_sum else source.pitch,
-                         1 if lane_sum else iteration_tiles(layer, network, source.pitch, pixels),
-                         min(run.count * slots, ceil_div(channels, simd if pool else pe)),
-                         reduce_steps, duration - busy, in_groups, source, out, residual))
-    return made
+@dataclass
+class _Run:
+    """Consecutive channel groups that one instruction can do; rows of `words` count from row 0."""
+
+    first: int
+    words: Words
+    in_row: int
+    picks: list[np.ndarray]
+    residual_row: int
+    delta: int = 0
+    """Rows from one channel group's operands to the next one's."""
+    residual_delta: int = 0
+
+    def taken(self, other: "_Run", exact: bool) -> bool:
+        """Whether `other`, the group behind, joins this run, and if it does, join it."""
+        count = len(self.picks)
+        delta = self.delta if count > 1 else self.words.distance(other.words)
+        residual_delta = self.residual_delta if count > 1 else other.residual_row - self.residual_row
+        fits = (delta >= 0 and residual_delta >= 0 and (delta == 0 or self.words.in_groups == 1)
+                and other.residual_row == self.residual_row + count * residual_delta
+                and self.words.matches(other.words, count * delta)
+                and not (exact and (self.words.used != other.words.used).any()))
+        if fits:
+            self.words = self.words.joined(other.words, count * delta)
+            self.picks += other.picks
+            self.delta, self.residual_delta = delta, residual_delta
+        return fits
 
 
-def _sums_lanes(layer: Layer, network: Network, source: TensorLayout) -> bool:
-    """Whether a global sum goes through the sum of the pixel lanes: all lanes add rows of the map, then each other."""
-    _, height, width = source.shape
-    steps = ceil_div(height * width, source.pixels) + source.pixels - 1
-    return (covers_map(layer, network) and source.pitch == width and source.stride == (1, 1)
-            and steps < height * width)
+class LayerTasks:
+    """The tasks of one layer."""
+
+    def __init__(self, layer: Layer, network: Network, layouts: dict[str, TensorLayout], pe: int,
+                 residual_period: int) -> None:
+        self.layer, self.network, self.pe, self.residual_period = layer, network, pe, residual_period
+        self.sources = [layouts[name] for name in layer.source.names]
+        self.out = layouts[layer.output]
+        self.residuals = [layouts[name] for name in layer.residual.names] if layer.residual else []
+        self.source = self.sources[0]
+        self.pixels, self.simd = self.source.pixels, self.source.simd
+        self.places = _places(layer.source, self.sources)
+        self.exact = layer.kind is Kind.ADDER
+        self.in_line = self._goes_in_line()
+        self.lane_sum = self._sums_lanes()
+        self.parts = parts_of(layer.source, self.in_line)
+
+    def run(self) -> list[Task]:
+        """All of them, phase by phase, channel group by channel group."""
+        fy, fx = self.layer.spread
+        _, height, width = self.out.shape
+        phases = [(y, x) for y in range(min(fy, height)) for x in range(min(fx, width))]
+        return [task for phase in phases for task in self._phase(phase)]
+
+    def _phase(self, phase: Size) -> list[Task]:
+        (fy, fx), (_, height, width) = self.layer.spread, self.out.shape
+        size = ceil_div(height - phase[0], fy), ceil_div(width - phase[1], fx)
+        if self.in_line:
+            size = (1, height * width)
+        taps = self._lane_sum_taps() if self.lane_sum else \
+            tap_steps(self.layer, self.parts, phase, size, self.in_line, self.sources, self.places)
+        runs: list[_Run] = []
+        made: dict[tuple[int, ...], tuple[Words, int]] = {}
+        for group in range(self.out.groups):
+            channels = self._read(group)
+            if channels not in made:
+                made[channels] = self._words(np.array(channels), taps)
+            words, in_row = made[channels]
+            run = _Run(group, words, in_row, [words.picks], self._residual_row(group, phase))
+            if not (runs and runs[-1].taken(run, self.exact)):
+                runs.append(run)
+        return [self._task(run, phase, size) for run in runs]
+
+    # -- which channels ------------------------------------------------------------------------
+    def _read(self, group: int) -> tuple[int, ...]:
+        """Channels of the view that an output channel group needs."""
+        layer, simd = self.layer, self.simd
+        outputs = self.out.order[group * simd:(group + 1) * simd]
+        outputs = outputs[outputs >= 0]
+        if layer.keeps_lanes:
+            return tuple(outputs.tolist())
+        if layer.copy and layer.weight:
+            return tuple(np.flatnonzero(layer.weight.integer[outputs].any(axis=(0, 2, 3))).tolist())
+        per_in, per_out = layer.source.channels // layer.groups, layer.outputs // layer.groups
+        return tuple((np.unique(outputs // per_out)[:, None] * per_in + np.arange(per_in)).ravel().tolist())
+
+    def _words(self, channels: np.ndarray, taps: np.ndarray) -> tuple[Words, int]:
+        """Their step words, and the row of the first channel group read."""
+        if self.source.copies > 1:
+            return self._packed(taps), self.source.row
+        mine = np.flatnonzero(np.isin(self.parts.channel, channels))
+        places, tensor = self.places[self.parts.channel[mine]], self.layer.source.tensor[self.parts.channel[mine]]
+        order = np.lexsort((mine, places // self.simd, tensor))
+        filled = fill_lanes(mine[order], places[order] % self.simd, self.simd)
+        words = make_words(filled, taps, self.parts.channel, self.parts.exponent, self.exact)
+        first = self.sources[tensor[order[0]]]
+        return words, first.row + int(places[order[0]]) // self.simd * first.group_rows
+
+    def _packed(self, taps: np.ndarray) -> Words:
+        """As many taps per step word as there are copies of the channels."""
+        met = np.flatnonzero((taps[..., X_HI] > 0).any(axis=1))
+        met = met if len(met) else np.zeros(1, np.int64)
+        copies, channels = self.source.copies, self.source.shape[0]
+        words = ceil_div(len(met), copies)
+        tap = np.pad(met, (0, words * copies - len(met)), constant_values=-1).reshape(words, copies)
+        tap = np.pad(np.repeat(tap, channels, axis=1), ((0, 0), (0, self.simd - copies * channels)), constant_values=-1)
+        channel = np.arange(self.simd) % channels
+        steps = np.where((tap >= 0)[..., None], taps[tap, channel], 0)
+        picks = np.where(tap >= 0, channel * len(taps) + tap, -1)
+        return Words(steps, tap >= 0, picks, np.zeros_like(picks))
+
+    def _residual_row(self, group: int, phase: Size) -> int:
+        """Row of an output channel group's residual."""
+        view = self.layer.residual
+        if not view:
+            return 0
+        channel = next(int(c) for c in self.out.order[group * self.simd:(group + 1) * self.simd] if c >= 0)
+        layout = self.residuals[view.tensor[channel]]
+        place = int(layout.places[view.channel[channel]])
+        plane = 0 if self.layer.broadcast else phase[0] * self.layer.spread[1] + phase[1]
+        return layout.row + place // self.simd * layout.group_rows + plane * layout.plane_rows
+
+    # -- special loops -------------------------------------------------------------------------
+    def _goes_in_line(self) -> bool:
+        """Whether an address shift can be taken as a step along one line: no tensor has gaps between its lines."""
+        layer, view = self.layer, self.layer.source
+        plain = layer.kernel == layer.stride == (1, 1) and layer.padding == (0, 0)
+        together = self.sources + [self.out] + self.residuals * (not layer.broadcast)
+        return view.lines and plain and all(t.pitch == view.map[1] and t.stride == (1, 1) for t in together)
+
+    def _sums_lanes(self) -> bool:
+        """Whether a global sum goes through the sum of the pixel lanes: all lanes add rows of the map, then each
+        other."""
+        height, width = self.layer.source.map
+        steps = ceil_div(height * width, self.pixels) + self.pixels - 1
+        return (covers_map(self.layer, self.network) and self.layer.source.still and steps < height * width
+                and all(source.pitch == width and source.stride == (1, 1) for source in self.sources))
+
+    def _lane_sum_taps(self) -> np.ndarray:
+        """As tap_steps: the rows of the map."""
+        size = self.layer.source.map[0] * self.layer.source.map[1]
+        rows = np.arange(ceil_div(size, self.pixels))[:, None]
+        steps = np.zeros((len(rows), len(self.places), 6), np.int64)
+        for index, layout in enumerate(self.sources):
+            mine = self.layer.source.tensor == index
+            steps[:, mine, ROW] = layout.row + self.places[mine] // self.simd * layout.group_rows + rows
+        steps[..., X_HI] = np.minimum(self.pixels, size - rows * self.pixels)
+        steps[..., Y_HI] = 1
+        return steps
+
+    # -- the task ------------------------------------------------------------------------------
+    def _task(self, run: _Run, phase: Size, size: Size) -> Task:
+        layer, pool = self.layer, self.layer.kind is Kind.MAX_POOL
+        count, words = len(run.picks), run.words
+        steps = np.where(words.used[..., None], _rows_less(words.steps, run.in_row), 0)
+        words = dataclasses.replace(words, steps=steps)
+        lanes = self.simd if pool else self.pe
+        order = self.out.order[run.first * self.simd:(run.first + count) * self.simd]
+        out_groups = ceil_div(int(np.flatnonzero(order >= 0).max()) + 1, lanes)
+        reduce_steps = self.pixels - 1 if self.lane_sum else 0
+        residual = self.residuals[0] if self.residuals else None
+        busy = len(words.steps) * words.in_groups * layer.terms + reduce_steps + (residual is not None)
+        beats = write_beats(self.out.stride, self.pixels, layer.spread)
+        duration = max(busy, beats, self.residual_period if residual else 0)
+        pitch = self.pixels if self.lane_sum else size[1] if self.in_line else self.source.pitch
+        tiles = 1 if self.lane_sum else tiles_over(size, pitch, self.pixels)
+        stride = words.stride if words.in_groups > 1 else run.delta
+        return Task(layer, Opcode.POOL if pool else Opcode.CONV, run.first, count, pool or run.delta > 0, run.in_row,
+                    stride, words, np.array(run.picks if run.delta or count == 1 else _same(run.picks)), pitch, size,
+                    tiles, out_groups, lanes, reduce_steps, duration - busy, phase, self.source, self.out, residual,
+                    run.residual_row, run.residual_delta)
 
 
-def _lane_sum_taps(source: TensorLayout) -> tuple[np.ndarray, np.ndarray]:
-    size = source.shape[1] * source.shape[2]
-    rows = np.arange(ceil_div(size, source.pixels))
-    lanes = np.zeros((len(rows), 6), np.int64)
-    lanes[:, ROW] = rows
-    lanes[:, X_HI] = np.minimum(source.pixels, size - rows * source.pixels)
-    lanes[:, Y_HI] = 1
-    return np.stack([np.zeros_like(rows), rows], axis=1), lanes
+def _places(view: View, layouts: list[TensorLayout]) -> np.ndarray:
+    """Position of each channel of a view in its tensor."""
+    places = np.zeros(view.channels, np.int64)
+    for index, layout in enumerate(layouts):
+        mine = view.tensor == index
+        places[mine] = layout.places[view.channel[mine]]
+    return places
 
 
-def _window_taps(layer: Layer, source: TensorLayout, out: TensorLayout) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel positions that meet the map and what a channel lane needs for each: int64[taps, 2], int64[taps, 6]."""
-    (sy, sx), (_, height, width) = source.stride, source.shape
-    ky, kx = (axis.ravel() for axis in np.mgrid[: layer.kernel[0], : layer.kernel[1]])
-    oy = ky * layer.dilation[0] - layer.padding[0]
-    ox = kx * layer.dilation[1] - layer.padding[1]
-    offset = (oy // sy) * source.pitch + ox // sx
-    plane = (oy % sy) * sx + ox % sx
-    lanes = np.stack([plane * source.plane_rows + offset // source.pixels, offset % source.pixels,
-                      np.maximum(0, -(ox // sx)), np.minimum(out.shape[2], -((ox - width) // sx)),
-                      np.maximum(0, -(oy // sy)), np.minimum(out.shape[1], -((oy - height) // sy))], axis=1)
-    meets = (lanes[:, X_LO] < lanes[:, X_HI]) & (lanes[:, Y_LO] < lanes[:, Y_HI])
-    if not meets.any():
-        meets[0] = True
-        lanes[0] = 0
-    return np.stack([ky, kx], axis=1)[meets], lanes[meets]
+def _rows_less(steps: np.ndarray, rows: int) -> np.ndarray:
+    less = steps.copy()
+    less[..., ROW] -= rows
+    return less
 
 
-def _broadcast(taps: np.ndarray, lanes: np.ndarray, source: TensorLayout,
-               run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """One tap per step word, the same in all channel lanes; lanes without a channel are off if that is possible."""
-    steps = np.repeat(lanes[:, None], source.simd, axis=1)
-    channels = source.shape[0] - run.in_first * source.simd
-    if run.in_count == 1 and channels < source.simd:
-        steps[:, channels:] = 0
-    return steps, taps[:, None]
-
-
-def _unrolled(steps: np.ndarray, source: TensorLayout, run: Run) -> np.ndarray:
-    """A step word for each tap and channel group, in which lanes without a channel are off."""
-    group = np.arange(run.in_count)
-    unrolled = np.repeat(steps[:, None], run.in_count, axis=1)
-    unrolled[..., ROW] += (group * source.group_rows)[:, None]
-    channel = ((run.in_first + group) * source.simd)[:, None] + np.arange(source.simd)
-    unrolled[:, channel >= source.shape[0]] = 0
-    return unrolled.reshape(-1, *steps.shape[1:])
-
-
-def _pack(taps: np.ndarray, lanes: np.ndarray, source: TensorLayout) -> tuple[np.ndarray, np.ndarray]:
-    """As many taps per step word as there are copies of the channels."""
-    words = ceil_div(len(taps), source.copies)
-    free = words * source.copies - len(taps)
-    lanes = np.pad(lanes, ((0, free), (0, 0))).reshape(words, source.copies, 6)
-    steps = np.repeat(lanes, source.shape[0], axis=1)
-    steps = np.pad(steps, ((0, 0), (0, source.simd - steps.shape[1]), (0, 0)))
-    return steps, np.pad(taps, ((0, free), (0, 0)), constant_values=-1).reshape(words, source.copies, 2)
-
-
-def _runs(layer: Layer, source: TensorLayout, out: TensorLayout) -> list[Run]:
-    """Output channel groups by the input channel groups that they need."""
-    if layer.diagonal or layer.kind is Kind.MAX_POOL:
-        return [Run(0, out.groups, 0, 1, advance=True)]
-    simd = source.simd
-    per_in, per_out = source.shape[0] // layer.groups, out.shape[0] // layer.groups
-    runs: list[Run] = []
-    for group in range(out.groups):
-        last = min((group + 1) * simd, out.shape[0]) - 1
-        lo = group * simd // per_out * per_in // simd
-        hi = ((last // per_out + 1) * per_in - 1) // simd
-        run = Run(group, 1, lo, hi - lo + 1)
-        if runs and (joined := _join(runs[-1], run)):
-            runs[-1] = joined
-        else:
-            runs.append(run)
-    return runs
-
-
-def _join(run: Run, group: Run) -> Run | None:
-    """`run` with one more output channel group, if one instruction can do both."""
-    if group.in_count != run.in_count:
-        return None
-    if not run.advance and group.in_first == run.in_first:
-        return Run(run.first, run.count + 1, run.in_first, run.in_count)
-    if run.in_count == 1 and (run.advance or run.count == 1) and group.in_first == run.in_first + run.count:
-        return Run(run.first, run.count + 1, run.in_first, 1, advance=True)
-    return None
+def _same(picks: list[np.ndarray]) -> list[np.ndarray]:
+    """One of them if they are all the same."""
+    return picks[:1] if all(other is picks[0] for other in picks) else picks

@@ -13,6 +13,7 @@ from shifthw.ir.graph import (
     Requantize,
     Rounding,
     ShiftConv2d,
+    SumOp,
     SumPool2d,
 )
 from shifthw.ir.ranges import accumulator_type
@@ -41,8 +42,8 @@ class GraphBuilder:
     def add(self, op: Op, *inputs: str, dtype: IntType | None = None) -> str:
         name = f"{type(op).__name__.lower()}{len(self.nodes)}"
         sources = [self.type(source) for source in inputs]
-        if isinstance(op, ShiftConv2d | AdderConv2d | SumPool2d):
-            dtype = accumulator_type(op, sources[0])
+        if isinstance(op, SumOp):
+            dtype = accumulator_type(op, *sources)
         self.nodes.append(Node(name, op, inputs, TensorType(output_shape(op, tuple(sources)),
                                                             dtype or sources[0].dtype)))
         return name
