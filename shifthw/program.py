@@ -30,6 +30,8 @@ class LayerReport:
     """Multiply-accumulates per image, one per weight term, counted as usual: taps on padding included."""
     busy: float
     """Useful lanes of all lanes over the layer's cycles, 0..1."""
+    copy: str = ""
+    """Why the layer is there, if the compiler added it only to move values; "" if it is the network's."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -181,7 +183,8 @@ class Program:
             "targets": list(self.targets), "source": self.source.name, "result": self.result.name,
             "result_shape": list(self.result_shape),
             "tensors": {name: tensor.to_json() for name, tensor in self.tensors.items()},
-            "layers": [vars(layer) for layer in self.layers], "rows_used": self.rows_used,
+            "layers": [{key: value for key, value in vars(layer).items() if key != "copy" or value}
+                       for layer in self.layers], "rows_used": self.rows_used,
             "cycles_prologue": self.cycles_prologue, "cycles_per_batch": self.cycles_per_batch,
             "metadata": self.metadata,
         }

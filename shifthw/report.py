@@ -47,6 +47,7 @@ def report(graph: Graph, program: Program, estimate: Resources, target: Target) 
         "array": {"images": c.images, "pixels": c.pixels, "simd": c.simd, "pe": c.pe},
         "lanes": c.lanes,
         "layers": table,
+        "copies": sum(1 for layer in program.layers if layer.copy),
         "steps": sum(layer.steps for layer in program.layers),
         "macs_per_image": sum(layer.macs for layer in program.layers),
         "cycles_per_batch": program.cycles_per_batch,
@@ -68,11 +69,12 @@ def _layers(program: Program) -> list[dict[str, object]]:
     """Rows whose cycles add up to the batch's: the layers, then loads, stores and the loop."""
     rows: list[dict[str, object]] = [
         {"name": layer.name, "kind": layer.kind, "shape": list(program.tensors[layer.output].shape),
-         "steps": layer.steps, "cycles": layer.cycles, "macs": layer.macs, "lanes_busy": layer.busy, "bytes_moved": 0}
+         "steps": layer.steps, "cycles": layer.cycles, "macs": layer.macs, "lanes_busy": layer.busy, "bytes_moved": 0,
+         "copy": layer.copy}
         for layer in program.layers]
     rest = program.cycles_per_batch - sum(layer.cycles for layer in program.layers)
     transfer = {"name": "(load, store, loop)", "kind": "transfer", "shape": list(program.result_shape), "steps": 0,
-                "cycles": rest, "macs": 0, "lanes_busy": 0.0,
+                "cycles": rest, "macs": 0, "lanes_busy": 0.0, "copy": "",
                 "bytes_moved": program.input_batch_bytes + program.output_batch_bytes}
     return [*rows, transfer]
 

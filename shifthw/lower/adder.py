@@ -20,7 +20,7 @@ def double_sums(network: Network) -> Network:
     Grouped adder layers run in two terms; in an array of minima alone all lanes are doubled.
     """
     kinds = {layer.kind for layer in network.layers}
-    minima = Kind.ADDER in kinds and Kind.CONV not in kinds
+    minima = Kind.ADDER in kinds and not any(layer.weight for layer in network.layers)
 
     def doubled(layer: Layer) -> bool:
         return layer.kind is Kind.ADDER and layer.groups > 1 or layer.diagonal and minima

@@ -13,7 +13,7 @@ def arrange(values: np.ndarray, task: Task) -> np.ndarray:
     layer, outputs = task.layer, task.outputs
     terms, positions = len(values), values.shape[3] * values.shape[4]
     per_in, per_out = layer.source.channels // layer.groups, layer.outputs // layer.groups
-    channel, position = np.divmod(task.picked(), positions)             # out_groups, steps, lanes
+    channel, position = np.divmod(task.per_output_group(task.picks), positions)             # out_groups, steps, lanes
     output = outputs[:, None, :, None]
     column = channel[:, :, None, :] - output // per_out * per_in        # out_groups, steps, pe, lanes
     there = (channel[:, :, None, :] >= 0) & (output >= 0) & (column >= 0) & (column < per_in)
@@ -24,9 +24,9 @@ def arrange(values: np.ndarray, task: Task) -> np.ndarray:
     return words.reshape(len(outputs), -1, *words.shape[3:]).astype(np.int64)
 
 
-def per_step(values: np.ndarray, task: Task) -> np.ndarray:
-    """A number per step and channel lane of a task, int64[steps, lanes], for its words: int64[words, 1, lanes]."""
-    return np.repeat(values, task.layer.terms, axis=0)[:, None]
+def exponents(task: Task) -> np.ndarray:
+    """What the weights of `arrange` are to be multiplied with, as powers of two: int64[out_groups, words, 1, lanes]."""
+    return np.repeat(task.per_output_group(task.exponents), task.layer.terms, axis=1)[:, :, None]
 
 
 def per_output(values: np.ndarray, task: Task) -> np.ndarray:

@@ -107,7 +107,7 @@ def layer_table(made: Plan) -> tuple[LayerReport, ...]:
         rows.append(LayerReport(
             layer.name, layer.kind.value, layer.output, len(drafts),
             sum(task.out_groups * task.tiles * (task.last_step + 1) for task in work), cycles, macs,
-            macs * made.config.images / (cycles * made.config.lanes)))
+            macs * made.config.images / (cycles * made.config.lanes), layer.copy))
     return tuple(rows)
 
 

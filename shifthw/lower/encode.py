@@ -5,7 +5,7 @@ import numpy as np
 from ..arch import ArrayConfig
 from ..isa import Opcode
 from .adder import adder_words
-from .arrange import arrange, per_output, per_step
+from .arrange import arrange, exponents, per_output
 from .derive import hardware_bias
 from .instructions import Bases, shares_word
 from .network import Kind
@@ -78,7 +78,7 @@ def task_weights(task: Task, config: ArrayConfig) -> tuple[np.ndarray, np.ndarra
     weight = task.layer.weight
     assert weight is not None
     sign, exponent = arrange(weight.sign, task), arrange(weight.exponent, task)
-    return sign, np.where(sign == 0, 0, exponent + per_step(task.words.exponent, task))
+    return sign, np.where(sign == 0, 0, exponent + exponents(task))
 
 
 def _diagonal(task: Task, config: ArrayConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,7 @@ from ..ir.graph import (
     WindowSum,
 )
 from ..ir.types import ShiftWeight, TensorType
-from .network import Kind, Layer, Network, Scale, copy_layer, identity_scale
+from .network import Kind, Layer, Network, Scale, copy_layer, identity_scale, pass_layer
 from .view import View, joined
 
 
@@ -153,8 +153,7 @@ class _Fuser:
             del self.tensors[name]
             base = last
         else:
-            base = Layer(node.name, Kind.IDENTITY, self._view(node, name), node.name,
-                         scale=identity_scale(self.graph[name].output))
+            base = pass_layer(node.name, self._view(node, name), node.name, identity_scale(self.graph[name].output))
         self._append(dataclasses.replace(base, output=node.name, lookup=op, between=source), node.output)
 
     # -- requantize ----------------------------------------------------------------------------
@@ -180,8 +179,8 @@ class _Fuser:
             residual_multiplier = int(multipliers[1][0])
             residual = self._still(node, names[1]) if residual_multiplier else None  # times 0: no residual
         scale = _scale(op, multipliers[0], residual_multiplier, node.output.channels)
-        base = self._main(node, names[0]) if wide[0] else Layer(node.name, Kind.IDENTITY, self._view(node, names[0]),
-                                                                node.name)
+        base = self._main(node, names[0]) if wide[0] else pass_layer(node.name, self._view(node, names[0]), node.name,
+                                                                     scale)
         self._append(dataclasses.replace(base, scale=scale, residual=residual,
                                          broadcast=broadcast and residual is not None), node.output)
 
@@ -196,6 +195,8 @@ class _Fuser:
         scale = dataclasses.replace(_scale(op, np.zeros(channels, np.int64), int(multipliers[0][0]), channels),
                                     factor=residual.stored)
         source = self._view(producer, producer.inputs[0])
+        if source.per_pixel == 2:
+            source = self._still(producer, producer.inputs[0])
         broadcast = residual.size != source.size
         self._append(Layer(producer.name, Kind.IDENTITY, source, node.name, scale=scale, residual=residual,
                            broadcast=broadcast), node.output)

@@ -1,5 +1,6 @@
 """Network: layers in order, each one pass over the array, between stored tensors."""
 
+import dataclasses
 from dataclasses import dataclass
 from enum import Enum
 
@@ -143,10 +144,14 @@ def identity_scale(tensor: TensorType) -> Scale:
     return Scale(np.ones(channels, np.int64), np.zeros(channels, np.int64), 0, tensor.dtype.lo, tensor.dtype.hi)
 
 
+def pass_layer(name: str, view: View, output: str, scale: Scale) -> Layer:
+    """The layer that takes every pixel of a view through the array alone."""
+    if view.per_pixel == 1:
+        return Layer(name, Kind.IDENTITY, view, output, scale=scale)
+    ones = np.ones((1, view.channels, 1, 1, 1), np.int8)    # fourfold means are sums of weighted neighbours
+    return Layer(name, Kind.CONV, view, output, groups=view.channels, weight=ShiftWeight(ones, ones - 1), scale=scale)
+
+
 def copy_layer(name: str, view: View, tensor: TensorType, why: str) -> Layer:
     """The layer that stores what a view of the type `tensor` sees as the tensor `name`."""
-    if view.per_pixel == 1:
-        return Layer(name, Kind.IDENTITY, view, name, scale=identity_scale(tensor), copy=why)
-    ones = np.ones((1, view.channels, 1, 1, 1), np.int8)    # fourfold means are sums of weighted neighbours
-    return Layer(name, Kind.CONV, view, name, groups=view.channels, weight=ShiftWeight(ones, ones - 1),
-                 scale=identity_scale(tensor), copy=why)
+    return dataclasses.replace(pass_layer(name, view, name, identity_scale(tensor)), copy=why)

@@ -21,7 +21,8 @@ class Task:
     (advance) each its own, `in_group_stride` rows further.
 
     in_row  feature memory row that the rows of `words` count from
-    picks   as Words.picks, of every output channel group: int64[groups, steps, lanes]
+    picks, exponents   as Words has them, of every output channel group: int64[groups, steps, lanes]; of one where
+                       all are the same
     """
 
     layer: Layer
@@ -34,6 +35,7 @@ class Task:
     in_group_stride: int
     words: Words
     picks: np.ndarray
+    exponents: np.ndarray
     pitch: int
     """Pixels from one output line to the next in the order of iteration."""
     size: Size
@@ -116,10 +118,11 @@ class Task:
         """Channel group, counted from the first, of every output group."""
         return np.arange(self.out_groups) // (self.source.simd // self.lanes)
 
-    def picked(self) -> np.ndarray:
-        """Picks of every output group: int64[out_groups, steps, lanes]."""
-        return self.picks[self.group_of] if len(self.picks) > 1 else np.broadcast_to(
-            self.picks, (self.out_groups, *self.picks.shape[1:]))
+    def per_output_group(self, values: np.ndarray) -> np.ndarray:
+        """Picks or exponents of every output group: int64[out_groups, steps, lanes]."""
+        if len(values) > 1:
+            return values[self.group_of]
+        return np.broadcast_to(values, (self.out_groups, *values.shape[1:]))
 
     def slots(self, pe: int) -> int:
         """Output groups per channel group."""
@@ -143,24 +146,25 @@ class _Run:
     first: int
     words: Words
     in_row: int
-    picks: list[np.ndarray]
+    groups: list[Words]
+    """Each channel group's own."""
     residual_row: int
     delta: int = 0
     """Rows from one channel group's operands to the next one's."""
     residual_delta: int = 0
 
-    def taken(self, other: "_Run", exact: bool) -> bool:
-        """Whether `other`, the group behind, joins this run, and if it does, join it."""
-        count = len(self.picks)
+    def taken(self, other: "_Run", *, idle_off: bool) -> bool:
+        """Whether `other`, the group behind, joins this run, which then has it; idle_off: see make_words."""
+        count = len(self.groups)
         delta = self.delta if count > 1 else self.words.distance(other.words)
         residual_delta = self.residual_delta if count > 1 else other.residual_row - self.residual_row
         fits = (delta >= 0 and residual_delta >= 0 and (delta == 0 or self.words.in_groups == 1)
                 and other.residual_row == self.residual_row + count * residual_delta
                 and self.words.matches(other.words, count * delta)
-                and not (exact and (self.words.used != other.words.used).any()))
+                and not (idle_off and (self.words.used != other.words.used).any()))
         if fits:
             self.words = self.words.joined(other.words, count * delta)
-            self.picks += other.picks
+            self.groups += other.groups
             self.delta, self.residual_delta = delta, residual_delta
         return fits
 
@@ -177,7 +181,6 @@ class LayerTasks:
         self.source = self.sources[0]
         self.pixels, self.simd = self.source.pixels, self.source.simd
         self.places = _places(layer.source, self.sources)
-        self.exact = layer.kind is Kind.ADDER
         self.in_line = self._goes_in_line()
         self.lane_sum = self._sums_lanes()
         self.parts = parts_of(layer.source, self.in_line)
@@ -203,8 +206,8 @@ class LayerTasks:
             if channels not in made:
                 made[channels] = self._words(np.array(channels), taps)
             words, in_row = made[channels]
-            run = _Run(group, words, in_row, [words.picks], self._residual_row(group, phase))
-            if not (runs and runs[-1].taken(run, self.exact)):
+            run = _Run(group, words, in_row, [words], self._residual_row(group, phase))
+            if not (runs and runs[-1].taken(run, idle_off=self.layer.kind is Kind.ADDER)):
                 runs.append(run)
         return [self._task(run, phase, size) for run in runs]
 
@@ -229,7 +232,10 @@ class LayerTasks:
         places, tensor = self.places[self.parts.channel[mine]], self.layer.source.tensor[self.parts.channel[mine]]
         order = np.lexsort((mine, places // self.simd, tensor))
         filled = fill_lanes(mine[order], places[order] % self.simd, self.simd)
-        words = make_words(filled, taps, self.parts.channel, self.parts.exponent, self.exact)
+        kind = self.layer.kind
+        words = make_words(filled, taps, self.parts.channel, self.parts.exponent,
+                           masked_count=self.layer.diagonal or kind in (Kind.ADDER, Kind.MAX_POOL),
+                           idle_off=kind is Kind.ADDER)
         first = self.sources[tensor[order[0]]]
         return words, first.row + int(places[order[0]]) // self.simd * first.group_rows
 
@@ -288,7 +294,7 @@ class LayerTasks:
     # -- the task ------------------------------------------------------------------------------
     def _task(self, run: _Run, phase: Size, size: Size) -> Task:
         layer, pool = self.layer, self.layer.kind is Kind.MAX_POOL
-        count, words = len(run.picks), run.words
+        count, words = len(run.groups), run.words
         steps = np.where(words.used[..., None], _rows_less(words.steps, run.in_row), 0)
         words = dataclasses.replace(words, steps=steps)
         lanes = self.simd if pool else self.pe
@@ -302,8 +308,10 @@ class LayerTasks:
         pitch = self.pixels if self.lane_sum else size[1] if self.in_line else self.source.pitch
         tiles = 1 if self.lane_sum else tiles_over(size, pitch, self.pixels)
         stride = words.stride if words.in_groups > 1 else run.delta
+        groups = run.groups[:1] if all(group is run.groups[0] for group in run.groups) else run.groups
+        picks, exponents = np.array([group.picks for group in groups]), np.array([group.exponent for group in groups])
         return Task(layer, Opcode.POOL if pool else Opcode.CONV, run.first, count, pool or run.delta > 0, run.in_row,
-                    stride, words, np.array(run.picks if run.delta or count == 1 else _same(run.picks)), pitch, size,
+                    stride, words, picks, exponents, pitch, size,
                     tiles, out_groups, lanes, reduce_steps, duration - busy, phase, self.source, self.out, residual,
                     run.residual_row, run.residual_delta)
 
@@ -321,8 +329,3 @@ def _rows_less(steps: np.ndarray, rows: int) -> np.ndarray:
     less = steps.copy()
     less[..., ROW] -= rows
     return less
-
-
-def _same(picks: list[np.ndarray]) -> list[np.ndarray]:
-    """One of them if they are all the same."""
-    return picks[:1] if all(other is picks[0] for other in picks) else picks

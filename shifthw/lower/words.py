@@ -66,32 +66,32 @@ def fill_lanes(parts: np.ndarray, lanes: np.ndarray, simd: int) -> np.ndarray:
     return words
 
 
-def make_words(filled: np.ndarray, taps: np.ndarray, channel: np.ndarray, exponent: np.ndarray,
-               exact: bool) -> Words:
+def make_words(filled: np.ndarray, taps: np.ndarray, channel: np.ndarray, exponent: np.ndarray, *,
+               masked_count: bool, idle_off: bool) -> Words:
     """Words of parts that fill_lanes placed.
 
     taps     int64[kernel positions, parts, 6]: see tap_steps;  channel, exponent  int64[parts]
-    exact    masked operands count (adder layers): a lane without a part must be off, so that no words are shared
-             where some are; else a lane that sees nothing, or has no part, may do what it likes
+    masked_count   a lane that sees nothing must be masked, not only have a weight of 0
+    idle_off       so must a lane without a part, so that no words are shared where there are some
     """
     positions = len(taps)
     there = filled >= 0
     steps = np.where(there[..., None], taps[:, filled], 0)
-    used = np.broadcast_to(there, steps.shape[:-1]) if exact else steps[..., X_HI] > 0
-    picks = np.where(there, channel[filled] * positions + np.arange(positions)[:, None, None], -1)
+    used = np.broadcast_to(there, steps.shape[:-1]) if masked_count else steps[..., X_HI] > 0
+    picks = np.where(used, channel[filled] * positions + np.arange(positions)[:, None, None], -1)
     exponents = np.broadcast_to(np.where(there, exponent[filled], 0), picks.shape)
-    met = (steps[..., X_HI] > 0).any(axis=(1, 2))
+    met: np.ndarray = np.any(steps[..., X_HI] > 0, axis=(1, 2))
     if not met.any():
         met[0] = True
     steps, used, picks, exponents = (values[met] for values in (steps, used, picks, exponents))
-    return _in_groups(steps, used, picks, exponents, exact) or _one_by_one(steps, used, picks, exponents)
+    return _in_groups(steps, used, picks, exponents, idle_off) or _one_by_one(steps, used, picks, exponents)
 
 
 def _in_groups(steps: np.ndarray, used: np.ndarray, picks: np.ndarray, exponents: np.ndarray,
-               exact: bool) -> Words | None:
+               idle_off: bool) -> Words | None:
     """One word for each tap, if the words of a tap differ by a constant number of rows."""
     count = steps.shape[1]
-    if count == 1 or exact and not used.all():
+    if count == 1 or idle_off and not used.all():
         return None
     both = np.argwhere(used[:, 0] & used[:, 1])
     if not len(both):
@@ -105,7 +105,7 @@ def _in_groups(steps: np.ndarray, used: np.ndarray, picks: np.ndarray, exponents
     first = np.take_along_axis(level, used.argmax(axis=1)[:, None, :, None], axis=1)
     if (level != first)[used].any():
         return None
-    some = used.any(axis=1)
+    some: np.ndarray = np.any(used, axis=1)
     common = np.where(some[..., None], first[:, 0], 0)
     return Words(common, some, picks.reshape(-1, picks.shape[-1]), exponents.reshape(-1, picks.shape[-1]), count,
                  stride)
@@ -116,7 +116,7 @@ def _one_by_one(steps: np.ndarray, used: np.ndarray, picks: np.ndarray, exponent
     lanes = steps.shape[2]
     steps, used, picks, exponents = (steps.reshape(-1, lanes, 6), used.reshape(-1, lanes), picks.reshape(-1, lanes),
                                      exponents.reshape(-1, lanes))
-    seen = (steps[..., X_HI] > 0).any(axis=1)
+    seen: np.ndarray = np.any(steps[..., X_HI] > 0, axis=1)
     if not seen.any():
         seen[0] = True
     return Words(steps[seen], used[seen], picks[seen], exponents[seen])

@@ -18,13 +18,13 @@ from shifthw.ir.graph import (
     SumPool2d,
     Upsample2d,
 )
-from shifthw.ir.types import IntType
+from shifthw.ir.types import IntType, ShiftWeight
 
 from .graphs import GraphBuilder
 
-KINDS = ("conv", "conv", "pointwise", "pointwise", "grouped", "depthwise", "shift", "shift", "half", "address", "shuffle",
-         "split", "concat", "shortcut", "upsample", "transposed", "bilinear", "excite", "multiply", "lookup", "max", "sum",
-         "global", "residual", "adder", "dense")
+KINDS = ("conv", "conv", "pointwise", "pointwise", "grouped", "depthwise", "shift", "shift", "half", "address",
+         "shuffle", "split", "concat", "shortcut", "upsample", "transposed", "bilinear", "excite", "multiply", "lookup",
+         "max", "sum", "global", "residual", "adder", "dense")
 
 
 class NetworkBuilder(GraphBuilder):
@@ -193,7 +193,6 @@ class _Grower:
         out = 2 * self.build.type(source).channels
         sign = np.zeros((1, out, out // 2, 1, 1), np.int8)
         sign[0, out // 4:out // 4 + out // 2, :, 0, 0] = np.eye(out // 2, dtype=np.int8)
-        from shifthw.ir.types import ShiftWeight
         acc = self.build.add(ShiftConv2d(ShiftWeight(sign, np.zeros_like(sign)), (2, 2)), source)
         return self._finish(acc)
 
