@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..ir.types import ShiftWeight
+from .balance import balance
 from .network import Kind, Layer, Network, identity_scale
 from .view import View
 
@@ -22,19 +23,24 @@ Uses = dict[str, list[frozenset[tuple[str, int]]]]
 @lru_cache(maxsize=32)
 def renumber(network: Network, simd: int) -> tuple[Network, dict[str, tuple[int, ...]]]:
     """The network with the copies that orders of channels need, and each tensor's positions (see TensorLayout)."""
-    return _Renumbering(network, simd).run()
+    in_order = _Renumbering(network, simd, {})
+    in_order.run()
+    return _Renumbering(network, simd, _spread(in_order.free, _uses(network), simd)).run()
 
 
 class _Renumbering:
-    """One walk over the layers; every tensor gets its positions when it is made."""
+    """One walk over the layers; every tensor gets its positions when it is made.
 
-    def __init__(self, network: Network, simd: int) -> None:
-        self.network, self.simd = network, simd
+    chosen  positions of tensors that are free to have any; in order where it says nothing
+    """
+
+    def __init__(self, network: Network, simd: int, chosen: Positions) -> None:
+        self.network, self.simd, self.chosen = network, simd, chosen
         self.tensors = dict(network.tensors)
         self.positions: Positions = {network.source: np.arange(network.tensors[network.source].channels)}
-        self.uses = _uses(network)
-        self.loads: dict[tuple[str, int], np.ndarray] = defaultdict(lambda: np.zeros(simd, np.int64))
         self.layers: list[Layer] = []
+        self.free: list[Layer] = []
+        """Layers whose output channels may be in any order."""
 
     def run(self) -> tuple[Network, dict[str, tuple[int, ...]]]:
         for layer in self.network.layers:
@@ -97,7 +103,10 @@ class _Renumbering:
         if layer.residual:
             return self._kept(layer.residual)
         wanted = self._wanted(layer.output)
-        return self._balanced(layer) if wanted is None else wanted
+        if wanted is not None:
+            return wanted
+        self.free.append(layer)
+        return self.chosen.get(layer.output, np.arange(layer.outputs))
 
     def _wanted(self, name: str) -> np.ndarray | None:
         """Positions in which `name` must be if it is added to, or multiplied with, what is there already."""
@@ -114,39 +123,52 @@ class _Renumbering:
                 return wanted
         return None
 
-    def _balanced(self, layer: Layer) -> np.ndarray:
-        """In order, unless readers take different channels: then each finds them spread over the lanes.
 
-        The outputs of a grouped convolution stay in their channel groups, which read different inputs.
-        """
-        uses, simd = self.uses[layer.output], self.simd
-        count = len(uses)
-        if len(set(uses)) == 1:
-            for use in uses[0]:
-                self.loads[use] += np.bincount(np.arange(count) % simd, minlength=simd)
-            return np.arange(count)
-        place = np.zeros(count, np.int64)
-        blocks = [range(first, min(first + simd, count)) for first in range(0, count, simd)]
-        for block in blocks if layer.groups > 1 else [range(count)]:
-            self._spread(block, uses, place)
-        return place
+def _spread(free: list[Layer], uses: Uses, simd: int) -> Positions:
+    """Positions of the free tensors that spread what each reader takes over the lanes.
 
-    def _spread(self, block: range, uses: list[frozenset[tuple[str, int]]], place: np.ndarray) -> None:
-        """Positions of the channels of a block within it: of every reader, each lane gets as few as can be."""
-        simd = self.simd
-        room = np.bincount(np.arange(len(block)) % simd, minlength=simd)
-        taken = np.zeros(simd, np.int64)
-        classes: dict[frozenset[tuple[str, int]], list[int]] = defaultdict(list)
-        for channel in block:
-            classes[uses[channel]].append(channel)
-        for use, channels in classes.items():
-            for channel in channels:
-                load = np.max([self.loads[key] for key in use], axis=0) if use else taken
-                lane = int(np.lexsort((taken, load, taken >= room))[0])
-                place[channel] = block.start + taken[lane] * simd + lane
-                taken[lane] += 1
-                for key in use:
-                    self.loads[key][lane] += 1
+    Channels stay at positions below their number; those of a grouped convolution in their channel groups, which read
+    different inputs.
+    """
+    if all(len(set(uses[layer.output])) == 1 for layer in free):
+        return {}
+    readers = {reader: index for index, reader in enumerate(sorted({r for layer in free for use in uses[layer.output]
+                                                                    for r in use}))}
+    rows: dict[tuple[str, int, frozenset[tuple[str, int]]], list[int]] = defaultdict(list)
+    for layer in free:
+        for channel, use in enumerate(uses[layer.output]):
+            rows[layer.output, channel // simd if layer.groups > 1 else 0, use].append(channel)
+    blocks = {key: index for index, key in enumerate(dict.fromkeys(key[:2] for key in rows))}
+    lanes = np.array([np.bincount(np.array(channels) % simd, minlength=simd) for channels in rows.values()])
+    lanes = balance(lanes, np.array([blocks[key[:2]] for key in rows]),
+                    [frozenset(readers[reader] for reader in key[2]) for key in rows])
+    lane = {layer.output: np.zeros(layer.outputs, np.int64) for layer in free}
+    for (name, _, _), channels, counts in zip(rows, rows.values(), lanes, strict=True):
+        lane[name][channels] = _lanes_of(np.array(channels), counts)
+    return {layer.output: _stacked(lane[layer.output], simd, layer.groups > 1) for layer in free}
+
+
+def _lanes_of(channels: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Lanes for channels, so many in each; each in that of its number if there is room."""
+    simd, left = len(counts), counts.copy()
+    lanes = np.full(len(channels), -1)
+    for index, lane in enumerate(channels % simd):
+        if left[lane]:
+            left[lane] -= 1
+            lanes[index] = lane
+    lanes[lanes < 0] = np.repeat(np.arange(simd), left)
+    return lanes
+
+
+def _stacked(lanes: np.ndarray, simd: int, in_groups: bool) -> np.ndarray:
+    """Positions of channels in these lanes, lower channels in lower channel groups."""
+    if in_groups:
+        return np.arange(len(lanes)) // simd * simd + lanes
+    order = np.argsort(lanes, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(lanes, minlength=simd))])
+    position = np.zeros(len(lanes), np.int64)
+    position[order] = (np.arange(len(lanes)) - starts[lanes[order]]) * simd + lanes[order]
+    return position
 
 
 def _uses(network: Network) -> Uses:
