@@ -13,6 +13,7 @@ import numpy as np
 
 from ..ir.types import ShiftWeight
 from .balance import balance
+from .layout import insert_copies
 from .network import Kind, Layer, Network, identity_scale
 from .view import View
 
@@ -49,9 +50,12 @@ class _Renumbering:
                 layer = self._with_copy(layer, place)
             self.positions[layer.output] = place
             self.layers.append(layer)
+        network = insert_copies(dataclasses.replace(self.network, layers=tuple(self.layers), tensors=self.tensors))
+        for layer in network.layers:    # copies of a stride that a copied residual needs keep the order
+            self.positions.setdefault(layer.output, self.positions[layer.source.names[0]])
         plain = {name: () if (place == np.arange(len(place))).all() else tuple(place.tolist())
                  for name, place in self.positions.items()}
-        return dataclasses.replace(self.network, layers=tuple(self.layers), tensors=self.tensors), plain
+        return network, plain
 
     # -- given orders --------------------------------------------------------------------------
     def _places(self, view: View) -> np.ndarray:
