@@ -1,9 +1,9 @@
 """Layers of the source frameworks, bit for bit: `python -m bench.upstream GOLDEN.npz`.
 
-The file holds vectors computed by running the frameworks' own layers in float32. Entry `cases.json`, bytes of
-a list of cases, says what each is: name, kind ("deepshift.Conv2dShift", "addernet.adder2d", ...), and the
-arguments of its constructor; entries NAME.x and NAME.y are input and output, NAME.PARAMETER the parameters,
-NAME.PARAMETER_after what the layer made of them in place.
+The file holds vectors computed by running the frameworks' own layers, or ports of CUDA code, in float32. Entry
+`cases.json`, bytes of a list of cases, says what each is: name, kind ("deepshift.Conv2dShift", "addernet.adder2d",
+"caffe.ActiveShift(port)", ...), and the arguments of its constructor; entries NAME.x and NAME.y are input and output,
+NAME.PARAMETER the parameters, NAME.PARAMETER_after what the layer made of them in place.
 
 Prints for each case whether the layer that an import makes of the parameters gives the same bits, once with
 the parameters before and once with those after. Exits with 1 if one differs. The order in which matrix
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from shifthw.nn import AdderConv2d
+from shifthw.nn import ActiveShift2d, AdderConv2d, GroupedShift2d, SparseShift2d
 from shifthw.sources.framework import SourceOptions
 from shifthw.sources.load import FRAMEWORKS
 
@@ -66,16 +66,47 @@ def adder(case: dict[str, Any], tensors: Tensors) -> nn.Module:
     return layer
 
 
+def grouped_shift(case: dict[str, Any], tensors: Tensors) -> nn.Module:
+    """ShiftNet's fixed shift."""
+    return GroupedShift2d(case["channels"], case["kernel_size"], case["dilate_factor"])
+
+
+def active_shift(case: dict[str, Any], tensors: Tensors) -> nn.Module:
+    """Caffe's ActiveShift; a layer of ours has no padding of its own."""
+    return nn.Sequential(nn.ZeroPad2d(case["pad"]),
+                         moving_by(torch.stack([tensors["ypos"], tensors["xpos"]], dim=1), case["stride"]))
+
+
+def torchshifts(case: dict[str, Any], tensors: Tensors) -> nn.Module:
+    """Its shift layer. Active, it samples at h - floor(w) + (w - floor(w)), not at h - w, along rows, then columns."""
+    weight = tensors["weight_hw"]
+    if not case["active"]:
+        return SparseShift2d.from_torchshifts(weight)
+    displacement = weight - 2 * weight.floor()
+    return nn.Sequential(moving_by(displacement * torch.tensor([1.0, 0.0])),
+                         moving_by(displacement * torch.tensor([0.0, 1.0])))
+
+
+def moving_by(displacement: torch.Tensor, stride: int = 1) -> ActiveShift2d:
+    """A layer in training mode, which interpolates."""
+    layer = ActiveShift2d(len(displacement), stride)
+    layer.load_state_dict({"displacement": displacement})
+    return layer
+
+
 LAYERS: dict[str, Callable[..., nn.Module]] = {
     "deepshift.Conv2dShift": shift("deepshift-ps", conv), "deepshift.LinearShift": shift("deepshift-ps", linear),
     "deepshift.Conv2dShiftQ": shift("deepshift-q", conv), "deepshift.LinearShiftQ": shift("deepshift-q", linear),
     "torchshiftadd.Conv2dShift": shift("torchshiftadd", conv), "addernet.adder2d": adder,
+    "shiftnet.GenericShift(port)": grouped_shift, "caffe.ActiveShift(port)": active_shift,
+    "torchshifts.Shift2d": torchshifts,
 }
 
 
 def compare(case: dict[str, Any], arrays: Tensors) -> bool:
     """Prints one line for a case; whether all its bits are equal."""
     x, y = arrays.pop("x"), arrays.pop("y")
+    case = case | {"channels": x.shape[1]}
     before = {name: value for name, value in arrays.items() if not name.endswith("_after")}
     after = before | {name.removesuffix("_after"): value for name, value in arrays.items() if name.endswith("_after")}
     found = [differing(LAYERS[case["kind"]](case, tensors), x, y) for tensors in (before, after)]

@@ -13,7 +13,7 @@ from image_data import Images
 from torch import nn
 from torch.nn import functional
 
-from shifthw.nn import compile_adders
+from shifthw.nn import compile_adders, total_shift_loss
 
 
 class CannotTrain(Exception):
@@ -111,11 +111,13 @@ def train(model: nn.Module, data: Images, recipe: Recipe, checkpoint: Path,
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Weights decay; biases and the batch norms' gains do not."""
+    """Weights decay; biases, the batch norms' gains and displacements, which have a loss of their own, do not."""
+    decays = {name: parameter.ndim > 1 and name.rpartition(".")[2] != "displacement"
+              for name, parameter in model.named_parameters()}
     groups: list[dict[str, Any]] = [
-        {"params": [parameter for parameter in model.parameters() if parameter.ndim > 1],
+        {"params": [parameter for name, parameter in model.named_parameters() if decays[name]],
          "weight_decay": recipe.weight_decay},
-        {"params": [parameter for parameter in model.parameters() if parameter.ndim <= 1]},
+        {"params": [parameter for name, parameter in model.named_parameters() if not decays[name]]},
     ]
     return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=True)
 
@@ -136,7 +138,7 @@ def _epoch(model: nn.Module, data: Images, recipe: Recipe, optimizer: torch.opti
             images = functional.avg_pool2d(images, 2)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
             logits = model(images)
-        loss = functional.cross_entropy(logits.float(), labels[chosen])
+        loss = functional.cross_entropy(logits.float(), labels[chosen]) + total_shift_loss(model)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from .sources.compare import Comparison
     from .sources.importer import ImportOptions
 
-QONNX = "qonnx"
-FORMATS = ("deepshift-q", "deepshift-ps", "shiftaddnet", "torchshiftadd", "addernet", QONNX)
+QONNX, ACTIVE_SHIFT = "qonnx", "active-shift"
+FORMATS = ("deepshift-q", "deepshift-ps", "shiftaddnet", "torchshiftadd", "addernet", ACTIVE_SHIFT, QONNX)
 WIDE_BITS = 16
 """Activations of more bits are remarked on."""
 ONLY_CHECKPOINTS = ("arch", "weight_bits", "act_format", "act_bits", "calib", "sign_threshold", "ordinary_terms",
                     "add_quant", "add_bits", "input_shape", "mean", "std", "exact", "trust_pickle")
 """Options that a QONNX file leaves nothing to say for."""
+NOT_ACTIVE_SHIFT = tuple(name for name in ONLY_CHECKPOINTS if name not in ("weight_bits", "act_bits", "calib",
+                                                                           "ordinary_terms"))
+"""Options that the released active-shift networks leave nothing to say for."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +70,11 @@ def run(options: argparse.Namespace) -> list[str]:
         model = _import_qonnx(options)
         write_model(model, output)
         return [_written(output, model.graph), *_exactness(model.graph)]
+    if options.format == ACTIVE_SHIFT:
+        model = _import_active_shift(options)
+        write_model(model, output)
+        return [_written(output, model.graph), "displacements are rounded to half pixels; python -m bench.active_shift "
+                                               "compares the network with the file's on photographs"]
     from .image_files import read_images
     from .sources.importer import import_checkpoint
     if options.arch is None:
@@ -85,6 +93,22 @@ def _import_qonnx(options: argparse.Namespace) -> "Model":
     if given:
         raise ShifthwError(f"import: qonnx takes no --{given[0].replace('_', '-')}: the file says it; leave it out")
     return import_qonnx_model(options.file)
+
+
+def _import_active_shift(options: argparse.Namespace) -> "Model":
+    from .frontend.post_training import QuantizeOptions
+    from .image_files import read_images
+    from .sources.active_shift import import_active_shift
+    refused = [name for name in NOT_ACTIVE_SHIFT if getattr(options, name) is not None]
+    if refused:
+        raise ShifthwError(f"import: active-shift takes no --{refused[0].replace('_', '-')}: the network is known; leave "
+                           f"it out")
+    if options.calib is None:
+        raise ShifthwError("import: active-shift must come with --calib: RGB photographs, uint8, that scales are "
+                           "calibrated on")
+    chosen = {"weight_bits": options.weight_bits, "activation_bits": options.act_bits, "terms": options.ordinary_terms}
+    rounding = QuantizeOptions(**{name: value for name, value in chosen.items() if value is not None})
+    return import_active_shift(options.file, read_images(options.calib), rounding).model
 
 
 def _import_options(options: argparse.Namespace) -> "ImportOptions":

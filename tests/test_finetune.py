@@ -20,7 +20,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def search_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(EXAMPLES)
     yield
-    for name in ("image_data", "networks", "adder_networks", "catalog", "training", "train_float", "finetune"):
+    for name in ("image_data", "networks", "adder_networks", "shift_networks", "catalog", "training", "train_float",
+                 "finetune"):
         sys.modules.pop(name, None)
 
 

@@ -14,7 +14,8 @@ from torch import nn
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PARAMETERS = {"resnet20": 269_722, "resnet8": 78_042, "lenet5": 61_706, "conv_mnist": 431_080,
-              "shiftadd_resnet20": 560_026, "adder_resnet20": 269_722, "activity_shiftadd": 71748}
+              "shiftadd_resnet20": 560_026, "adder_resnet20": 269_722, "activity_shiftadd": 71748,
+              "ssl_shift_resnet20": 97_658}
 """Biases and batch norms included."""
 
 
@@ -22,7 +23,7 @@ PARAMETERS = {"resnet20": 269_722, "resnet8": 78_042, "lenet5": 61_706, "conv_mn
 def search_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(EXAMPLES)
     yield
-    for name in ("image_data", "networks", "adder_networks", "catalog", "training", "train_float"):
+    for name in ("image_data", "networks", "adder_networks", "shift_networks", "catalog", "training", "train_float"):
         sys.modules.pop(name, None)
 
 

@@ -6,37 +6,62 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import fx, nn
 
 from ..errors import UnsupportedModel
-from ..ir.graph import AdderConv2d, Flatten, Input, MaxPool2d, Node, Rounding, ShiftConv2d, SumPool2d
+from ..ir.graph import (
+    AdderConv2d,
+    Flatten,
+    Input,
+    Lookup,
+    MaxPool2d,
+    Node,
+    Rounding,
+    ShiftConv2d,
+    SumPool2d,
+    Upsample2d,
+)
 from ..ir.types import IntType, ShiftWeight, TensorType
+from ..ir.verify import MAX_LOOKUP_BITS
 from ..nn import AdderConv2d as AdderConv2dLayer
 from ..nn import AdderLinear as AdderLinearLayer
-from ..nn import Affine, PadShortcut, QuantAct, Quantizer
+from ..nn import (
+    AddressShift2d,
+    Affine,
+    ChannelShift,
+    PadShortcut,
+    QuantAct,
+    Quantizer,
+    ShiftConvTranspose2d,
+    ShortcutShift,
+)
 from ..nn import ShiftConv2d as ShiftConv2dLayer
 from ..nn import ShiftLinear as ShiftLinearLayer
-from .draft import Draft, Grid, Sum
-from .functions import ADDITIONS, AS_MODULE, MEANS, RESHAPES
-from .layers import known_type, redefined
+from . import activations, channels
+from .draft import Draft, Grid, Pieces, Sum, Table
+from .functions import ADDITIONS, AS_MODULE, CONCATENATIONS, ITEM, MEANS, PRODUCTS, RESHAPES, SPLITS
+from .layers import SPATIAL_SHIFTS, known_type, redefined
 from .preprocess import input_metadata
-from .sums import added, averaged, convolved, real_value
+from .sums import added, averaged, convolved, enlarged, multiplied, real_value
 from .trace import Trace, path_of
 
 OUTPUT_BITS = 8
 """Of the quantizer that is added to an output that has none."""
 
-SUPPORTED = ("shifthw.nn.ShiftConv2d, ShiftLinear, AdderConv2d, AdderLinear, PadShortcut, Affine, QuantAct, "
-             "FixedPoint; torch.nn.BatchNorm1d, BatchNorm2d, ReLU, ReLU6, Hardtanh, MaxPool2d, AvgPool2d, "
-             "AdaptiveAvgPool2d(1), Flatten, Identity, Dropout; + of two tensors")
+SUPPORTED = ("shifthw.nn.ShiftConv2d, ShiftConvTranspose2d, ShiftLinear, AdderConv2d, AdderLinear, GroupedShift2d, "
+             "ActiveShift2d, SparseShift2d, AddressShift2d, ChannelShift, ShortcutShift, SqueezeExcite, PadShortcut, "
+             "Affine, QuantAct, FixedPoint; torch.nn.BatchNorm1d, BatchNorm2d, ReLU, ReLU6, Hardtanh, LeakyReLU, "
+             "Sigmoid, Hardsigmoid, Hardswish, SiLU, Mish, Tanh, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), Upsample, "
+             "ChannelShuffle, Flatten, Identity, Dropout; + and * of two tensors, cat, chunk, split, x[:, a:b]")
 
 
 class _RawInput(NamedTuple):
     """The network's input before its quantizer."""
 
 
-Value = str | Sum | _RawInput | None
-"""What a step of the trace became: name of an activation, sum that waits for its quantizer, no tensor (None)."""
+Value = str | Sum | Table | Pieces | _RawInput | None
+"""What a step of the trace became: name of an activation, value that waits for its quantizer, no tensor (None)."""
 
 
 class Converter:
@@ -56,6 +81,9 @@ class Converter:
         self.modules: list[tuple[tuple[type, ...], Callable[[str, Any, Value], Value]]] = [
             ((Quantizer,), self._quantizer), ((ShiftConv2dLayer,), self._conv), ((ShiftLinearLayer,), self._linear),
             ((AdderConv2dLayer,), self._adder_conv), ((AdderLinearLayer,), self._adder_linear),
+            ((ShiftConvTranspose2d,), self._transposed), (SPATIAL_SHIFTS, self._move("spatially_shifted")),
+            ((AddressShift2d,), self._move("address_shifted")), ((ChannelShift,), self._move("channel_shifted")),
+            ((nn.ChannelShuffle,), self._move("shuffled")), (activations.KNOWN, self._function),
             ((PadShortcut,), self._shortcut), ((nn.BatchNorm1d, nn.BatchNorm2d), self._batch_norm),
             ((Affine,), self._affine),
             ((nn.ReLU6, nn.Hardtanh), lambda where, m, x: self._clamp(where, x, m.min_val, m.max_val)),
@@ -79,9 +107,13 @@ class Converter:
         return outputs
 
     def _step(self, node: fx.Node) -> Value:
-        if not self.trace.is_tensor(node):
-            return None  # sizes for view and reshape, whose effect is read off the shapes
         where = path_of(node)
+        if node.target in SPLITS or not self.trace.is_tensor(node):
+            return None  # parts, which are looked up where they are taken; sizes, whose effect is read off the shapes
+        if node.target is ITEM:
+            return self._item(where, node)
+        if node.target in CONCATENATIONS or self._joins(node):
+            return self._concatenated(where, node)
         sources = [self.env[argument] for argument in node.all_input_nodes if self.trace.is_tensor(argument)]
         if node.op == "call_module" and sources:
             module = self.trace.model.get_submodule(where)
@@ -89,6 +121,8 @@ class Converter:
         if node.op in ("call_function", "call_method") and sources:
             if node.target in ADDITIONS and not node.kwargs:
                 return self._add(where, node)
+            if node.target in PRODUCTS and not node.kwargs:
+                return self._multiply(where, node)
             if node.target in RESHAPES:
                 return self._reshape(where, sources[0], self.trace.shape(node))
             if node.target in MEANS:
@@ -118,6 +152,8 @@ class Converter:
                                    f"shifthw.nn.QuantAct or FixedPoint before it")
         if issubclass(kind, nn.Flatten):
             return self._reshape(where, value, shape)
+        if isinstance(module, nn.Upsample):
+            return self._upsample(where, module, value, shape)
         return next(handler for types, handler in self.modules if issubclass(kind, types))(where, module, value)
 
     # -- values --------------------------------------------------------------------------------
@@ -137,6 +173,10 @@ class Converter:
     def _sum(self, where: str, value: Value) -> Sum:
         if isinstance(value, Sum):
             return value
+        if isinstance(value, Table | Pieces):
+            what = "an activation function's result" if isinstance(value, Table) else "a concatenation"
+            raise UnsupportedModel(f"{where}: reads {what} that is not quantized; put shifthw.nn.QuantAct or "
+                                   f"FixedPoint before it")
         if not isinstance(value, str):
             raise UnsupportedModel(f"{where}: reads the network's input, which must pass a quantizer first")
         tensor = self.draft[value].output
@@ -155,11 +195,32 @@ class Converter:
     def _quantized(self, where: str, grid: Grid, value: Value) -> str:
         if isinstance(value, _RawInput):
             return self._input(where, grid)
+        if isinstance(value, Table):
+            return self._table(where, grid, value)
+        if isinstance(value, Pieces):
+            parts = [self._piece(f"{where}.{index}", grid, piece) for index, piece in enumerate(value.values)]
+            return channels.joined(self.draft, where, parts)
         if isinstance(value, str) and value not in self.draft.pending:
             tensor = self.draft[value].output
             if isinstance(self.draft[value].op, Input) and (tensor.dtype, tensor.scale) == (grid.dtype, grid.scale):
                 return value
         return self.draft.quantize(where, self._sum(where, value), grid)
+
+    def _piece(self, where: str, grid: Grid, value: Sum | Table | str) -> str:
+        """A part of a concatenation on the grid of all; one that is on it already is left as it is."""
+        if isinstance(value, str):
+            tensor = self.draft[value].output
+            if (tensor.dtype, tensor.scale, grid.lo, grid.hi) == (grid.dtype, grid.scale, grid.dtype.lo, grid.dtype.hi):
+                return value
+        return self._quantized(where, grid, value)
+
+    def _table(self, where: str, grid: Grid, value: Table) -> str:
+        """The quantized results of a function of each of an activation's values."""
+        source = self.draft[value.tensor].output
+        steps = np.arange(source.dtype.lo, source.dtype.hi + 1)
+        results = activations.function(value.function)(torch.from_numpy(steps * np.float64(source.scale))).tolist()
+        op = Lookup(np.array([grid.step_of(result) for result in results], np.int64), value.function)
+        return self.draft.add_typed(where, op, value.tensor, grid.dtype, grid.scale)
 
     def _input(self, where: str, grid: Grid) -> str:
         example = next(self.trace.shape(node) for node in self.trace.nodes if node.op == "placeholder")
@@ -187,14 +248,31 @@ class Converter:
         weight, unit = module.integer_weight(where)
         return self._shift_layer(where, module, ShiftConv2d(weight), source, unit)
 
-    def _shift_layer(self, where: str, module: ShiftConv2dLayer | ShiftLinearLayer, op: ShiftConv2d, source: Node,
-                     unit: np.ndarray) -> Sum:
+    def _shift_layer(self, where: str, module: ShiftConv2dLayer | ShiftConvTranspose2d | ShiftLinearLayer,
+                     op: ShiftConv2d, source: Node, unit: np.ndarray) -> Sum:
         bias = module.rounded_bias()
         value = convolved(self.draft, where, op, source.name, source.output.scale * unit,
                           None if bias is None else bias.detach().double().numpy())
         latent = module.latent_weight().detach().double().numpy().reshape(op.weight.sign.shape[1:])
         self.latent[value.tensors[0]] = latent / (unit / unit.min())[:, None, None, None]
         return value
+
+    def _transposed(self, where: str, module: ShiftConvTranspose2d, value: Value) -> Value:
+        """Zeros between the pixels, and a convolution with the turned kernel."""
+        source = self._activation(where, value, "ShiftConvTranspose2d")
+        weight, unit = module.integer_weight(where)
+        top, left = (d * (k - 1) - p for d, k, p in zip(module.dilation, module.kernel_size, module.padding,
+                                                        strict=True))
+        bottom, right = (before + added - (step - 1) for before, added, step in zip(
+            (top, left), module.output_padding, module.stride, strict=True))
+        if min(top, left, bottom, right) < 0:
+            raise UnsupportedModel(f"{where} (ShiftConvTranspose2d): has padding {module.padding} and stride "
+                                   f"{module.stride} that cut the kernel {module.kernel_size} off at the border; use "
+                                   f"less padding or a larger kernel")
+        stuffed = source.name if module.stride == (1, 1) else self.draft.add(
+            f"{where}.zeros", Upsample2d(module.stride, zeros=True), source.name)
+        op = ShiftConv2d(weight, (1, 1), (top, left, bottom, right), module.dilation, module.groups)
+        return self._shift_layer(where, module, op, self.draft[stuffed], unit)
 
     def _adder_conv(self, where: str, module: AdderConv2dLayer, value: Value) -> Value:
         source = self._activation(where, value, "AdderConv2d")
@@ -265,6 +343,8 @@ class Converter:
         return before
 
     def _clamp(self, where: str, value: Value, lo: float, hi: float) -> Value:
+        if isinstance(value, Pieces):
+            return Pieces(tuple(self._sum(where, piece).clamped(lo, hi) for piece in value.values))
         return self._sum(where, value).clamped(lo, hi)
 
     def _add(self, where: str, node: fx.Node) -> Value:
@@ -273,10 +353,79 @@ class Converter:
         if len(operands) != 2 or len(node.args) != 2:
             raise UnsupportedModel(f"{where} (add): must add two tensors")
         left, right = (self._sum(where, self.env[operand]) for operand in operands)
-        shapes = [self.trace.shape(operand) for operand in operands]
-        if shapes[0] != shapes[1]:
-            raise UnsupportedModel(f"{where} (add): adds shapes {shapes[0]} and {shapes[1]}; they must be equal")
         return added(self.draft, f"{where} (add)", left, right)
+
+    def _multiply(self, where: str, node: fx.Node) -> Value:
+        operands = [argument for argument in node.args
+                    if isinstance(argument, fx.Node) and self.trace.is_tensor(argument)]
+        if len(operands) != 2 or len(node.args) != 2:
+            raise UnsupportedModel(f"{where} (multiply): must multiply two tensors")
+        names = [self._activation(where, self.env[operand], "multiply").name for operand in operands]
+        return multiplied(self.draft, f"{where} (multiply)", names[0], names[1])
+
+    # -- channels, activation functions --------------------------------------------------------
+    def _move(self, name: str) -> Callable[[str, Any, Value], Value]:
+        """A handler of modules that move a quantized map: the function of shifthw.frontend.channels."""
+        def handler(where: str, module: nn.Module, value: Value) -> Value:
+            source = self._activation(where, value, type(module).__name__)
+            return str(getattr(channels, name)(self.draft, where, module, source.name))
+        return handler
+
+    def _function(self, where: str, module: nn.Module, value: Value) -> Value:
+        source = self._activation(where, value, type(module).__name__)
+        bits = source.output.dtype.bits
+        if bits > MAX_LOOKUP_BITS:
+            raise UnsupportedModel(f"{where} ({type(module).__name__}): reads activations of {bits} bits, must be "
+                                   f"at most {MAX_LOOKUP_BITS}; give the quantizer before it fewer bits")
+        return Table(source.name, activations.name_of(module))
+
+    def _upsample(self, where: str, module: nn.Upsample, value: Value, shape: tuple[int, ...]) -> Value:
+        source, mode = self._activation(where, value, "Upsample"), module.mode
+        doubled = shape[1:] == tuple(2 * size for size in source.output.shape[1:])
+        if mode == "bilinear" and not module.align_corners and doubled:
+            return enlarged(self.draft, where, source.name)
+        if mode != "nearest":
+            raise UnsupportedModel(f"{where} (Upsample): has mode {mode!r}, must be 'nearest', or 'bilinear' by 2 with "
+                                   f"align_corners=False")
+        return channels.repeated(self.draft, where, source.name, (shape[1], shape[2]))
+
+    def _item(self, where: str, node: fx.Node) -> Value:
+        """A part of a chunk or split, or x[:, a:b]."""
+        source, index = node.args
+        assert isinstance(source, fx.Node)
+        tensor, first = source, 0
+        if source.target in SPLITS and isinstance(index, int):
+            tensor = source.all_input_nodes[0]
+            dim = source.kwargs.get("dim", source.args[2] if len(source.args) > 2 else 0)
+            if dim not in (1, -3):
+                raise UnsupportedModel(f"{where}: splits dimension {dim}, must be the channels, dimension 1")
+            parts = self.trace.values[source]
+            first = sum(part.shape[1] for part in parts[:index % len(parts)])
+        else:
+            first = channels.channel_slice(where, index).indices(self.trace.shape(source)[0])[0]
+        name = self._activation(where, self.env[tensor], "split").name
+        return channels.selected(self.draft, where, name, first, self.trace.shape(node)[0])
+
+    def _joins(self, node: fx.Node) -> bool:
+        return node.op == "call_module" and isinstance(self.trace.model.get_submodule(str(node.target)), ShortcutShift)
+
+    def _concatenated(self, where: str, node: fx.Node) -> Value:
+        module = self._joins(node)
+        parts = node.args if module else node.args[0] if node.args else node.kwargs.get("tensors")
+        dim = 1 if module else node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
+        if dim not in (1, -3) or not isinstance(parts, tuple | list):
+            raise UnsupportedModel(f"{where} (cat): joins dimension {dim}, must be the channels, dimension 1")
+        values = [self.env[part] for part in parts if isinstance(part, fx.Node)]
+        pieces: list[Sum | Table | str] = []
+        for value in values:
+            if value is None or isinstance(value, _RawInput):
+                raise UnsupportedModel(f"{where} (cat): reads the network's input, which must pass a quantizer first")
+            pieces += value.values if isinstance(value, Pieces) else [value]
+        names = [piece for piece in pieces if isinstance(piece, str)]
+        grids = {(self.draft[name].output.dtype, self.draft[name].output.scale) for name in names}
+        if len(names) == len(pieces) and len(grids) == 1:
+            return channels.joined(self.draft, where, names)
+        return Pieces(tuple(pieces))
 
     # -- pools and shapes ----------------------------------------------------------------------
     def _max_pool(self, where: str, module: nn.MaxPool2d, value: Value) -> Value:
@@ -339,7 +488,7 @@ class Converter:
                                    f"scale; put a shifthw.nn.QuantAct at the model's end, or use real images")
         dtype = IntType(OUTPUT_BITS, True)
         grid = Grid(dtype, largest / dtype.hi, dtype.lo, dtype.hi, Rounding.HALF_UP)
-        return self.draft.quantize("output", self._sum("output", value), grid)
+        return self._quantized("output", grid, value)
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -21,7 +21,7 @@ def span(nodes: _Nodes, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest integer of each channel of a tensor, float64[channels] each."""
     node = nodes[name]
     if isinstance(node.op, SumOp):
-        lo, hi = accumulator_range(node.op, nodes[node.inputs[0]].output)
+        lo, hi = accumulator_range(node.op, *(nodes[source].output for source in node.inputs))
         return lo.astype(np.float64), hi.astype(np.float64)
     limits = (node.op.lo, node.op.hi) if isinstance(node.op, Requantize) else (node.output.dtype.lo,
                                                                                node.output.dtype.hi)

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..errors import UnsupportedModel
-from ..ir.graph import Graph, Node, Op, Requantize, Rounding, ShiftConv2d, SumOp
+from ..ir.graph import Graph, Multiply, Node, Op, Requantize, Rounding, ShiftConv2d, SumOp
 from ..ir.ranges import accumulator_type
 from ..ir.shapes import output_shape
 from ..ir.types import IntType, ShiftWeight, TensorType
 from ..ir.verify import verify
-from .fit import Factors, fit, multiplierless
+from .fit import MULTIPLIER_LIMIT, Factors, fit, multiplierless
 from .reference import RealRequantize
 
 
@@ -36,6 +36,21 @@ class Sum:
     @property
     def is_clamped(self) -> bool:
         return self.lo > -math.inf or self.hi < math.inf
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Real value function(tensor * scale) of an activation, which is not quantized yet."""
+
+    tensor: str
+    function: str
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """Maps one behind the other along their channels that are not all quantized yet, or not to one grid."""
+
+    values: tuple["Sum | Table | str", ...]
 
 
 @dataclass(frozen=True)
@@ -77,17 +92,27 @@ class Draft:
         candidates = [name, *(f"{name}:{n}" for n in range(2, len(taken) + 3))]
         return next(candidate for candidate in candidates if candidate not in taken)
 
-    def add(self, name: str, op: Op, source: str, scale: float) -> str:
-        """Append a convolution, pool or flatten that reads `source`; its shape and type follow from the operation."""
-        tensor = self[source].output
+    def add(self, name: str, op: Op, source: str | tuple[str, ...], scale: float | None = None) -> str:
+        """Append an operation that reads `source`; its shape and type follow from the operation.
+
+        scale  real value of one step; None: the source's
+        """
+        sources = (source,) if isinstance(source, str) else source
+        tensors = tuple(self[each].output for each in sources)
         try:
-            shape = output_shape(op, (tensor,))
-            wide = isinstance(op, SumOp)
-            dtype = accumulator_type(op, tensor) if isinstance(op, SumOp) else tensor.dtype
+            shape = output_shape(op, tensors)
+            dtype = accumulator_type(op, *tensors) if isinstance(op, SumOp) else tensors[0].dtype
         except (UnsupportedModel, ValueError) as error:
             raise UnsupportedModel(f"{name}: {error}") from None
         name = self.unique(name)
-        self.nodes.append(Node(name, op, (source,), TensorType(shape, dtype, scale if wide else tensor.scale)))
+        self.nodes.append(Node(name, op, sources, TensorType(shape, dtype, scale or tensors[0].scale)))
+        return name
+
+    def add_typed(self, name: str, op: Op, source: str, dtype: IntType, scale: float) -> str:
+        """Append an operation whose output has a type of its own."""
+        name = self.unique(name)
+        tensor = TensorType(output_shape(op, (self[source].output,)), dtype, scale)
+        self.nodes.append(Node(name, op, (source,), tensor))
         return name
 
     def quantize(self, name: str, value: Sum, grid: Grid) -> str:
@@ -131,8 +156,16 @@ class Draft:
     def _factors(self) -> list[Factors]:
         """Ratios and offsets in steps of each quantizer's grid."""
         return [Factors(name, tuple(factor / grid.scale for factor in value.factors), value.offset / grid.scale,
-                        grid.rounding)
+                        grid.rounding, self._multiplier_limit(value))
                 for name, (value, grid) in self.pending.items()]
+
+    def _multiplier_limit(self, value: Sum) -> int:
+        """Largest multiplier; of a product, its own with the second operand must fit the engine's multiplier."""
+        node = self[value.tensors[0]]
+        if not isinstance(node.op, Multiply):
+            return MULTIPLIER_LIMIT
+        dtype = self[node.inputs[1]].output.dtype
+        return MULTIPLIER_LIMIT // max(-dtype.lo, dtype.hi)
 
     def drop_unused(self, outputs: tuple[str, ...]) -> None:
         """Drop the nodes that no output depends on."""

@@ -42,6 +42,8 @@ class Factors:
     ratios: tuple[np.ndarray, ...]
     offset: np.ndarray
     rounding: Rounding = Rounding.HALF_UP
+    limit: int = MULTIPLIER_LIMIT
+    """Largest magnitude of its multipliers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,11 +145,11 @@ def _plain_shift(item: Factors) -> int | None:
 def _window(item: Factors) -> tuple[int, int]:
     """Smallest and largest shift that suit the layer."""
     largest = max(float(np.abs(ratio).max(initial=0.0)) for ratio in item.ratios)
-    if not math.isfinite(largest) or largest > MULTIPLIER_LIMIT:
+    if not math.isfinite(largest) or largest > item.limit:
         raise UnsupportedModel(f"{item.where}: one step of its input is {largest:.3g} steps of its output, must be at "
-                               f"most {MULTIPLIER_LIMIT}; calibrate the quantizer")
-    highest = min(MAX_SHIFT, math.floor(math.log2(MULTIPLIER_LIMIT / largest))) if largest else MAX_SHIFT
-    if round(largest * 2.0**highest) > MULTIPLIER_LIMIT:
+                               f"most {item.limit}; calibrate the quantizer")
+    highest = min(MAX_SHIFT, math.floor(math.log2(item.limit / largest))) if largest else MAX_SHIFT
+    if round(largest * 2.0**highest) > item.limit:
         highest -= 1
     exact = next((shift for shift in range(highest + 1) if _exact(item, shift)), None)
     if exact is not None:

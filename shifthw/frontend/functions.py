@@ -20,9 +20,17 @@ AS_MODULE: dict[Any, Callable[..., nn.Module]] = {
     functional.relu: nn.ReLU, torch.relu: nn.ReLU, torch.relu_: nn.ReLU, "relu": nn.ReLU, "relu_": nn.ReLU,
     functional.relu6: nn.ReLU6, functional.hardtanh: nn.Hardtanh, functional.max_pool2d: nn.MaxPool2d,
     functional.avg_pool2d: nn.AvgPool2d, functional.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
-    functional.dropout: _dropout,
+    functional.dropout: _dropout, functional.channel_shuffle: nn.ChannelShuffle,
+    functional.leaky_relu: nn.LeakyReLU, functional.hardsigmoid: nn.Hardsigmoid, functional.hardswish: nn.Hardswish,
+    functional.silu: nn.SiLU, functional.mish: nn.Mish, functional.sigmoid: nn.Sigmoid, functional.tanh: nn.Tanh,
+    torch.sigmoid: nn.Sigmoid, "sigmoid": nn.Sigmoid, torch.tanh: nn.Tanh, "tanh": nn.Tanh,
+    functional.interpolate: nn.Upsample,
 }
 """Functions and tensor methods that are a module with the same arguments."""
 ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
 RESHAPES = (torch.flatten, torch.reshape, "flatten", "view", "reshape")
 MEANS = (torch.mean, "mean")
+PRODUCTS = (operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_")
+CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)
+SPLITS = (torch.chunk, torch.split, torch.tensor_split, "chunk", "split", "tensor_split")
+ITEM = operator.getitem

@@ -4,22 +4,34 @@ from torch import fx, nn
 
 from ..errors import UnsupportedModel
 from ..nn import (
+    ActiveShift2d,
     AdderConv2d,
     AdderLinear,
+    AddressShift2d,
     Affine,
+    ChannelShift,
     FixedPoint,
+    GroupedShift2d,
     PadShortcut,
     QuantAct,
     Quantizer,
     ShiftConv2d,
+    ShiftConvTranspose2d,
     ShiftLinear,
+    ShortcutShift,
+    SparseShift2d,
 )
+from . import activations
 
-OWN = (AdderConv2d, AdderLinear, Affine, FixedPoint, PadShortcut, QuantAct, Quantizer, ShiftConv2d, ShiftLinear)
-KNOWN = (*OWN, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout, nn.Dropout2d,
-         nn.Flatten, nn.Hardtanh, nn.Identity, nn.MaxPool2d, nn.ReLU, nn.ReLU6)
+SPATIAL_SHIFTS = (ActiveShift2d, GroupedShift2d, SparseShift2d)
+OWN = (*SPATIAL_SHIFTS, AdderConv2d, AdderLinear, AddressShift2d, Affine, ChannelShift, FixedPoint, PadShortcut,
+       QuantAct, Quantizer, ShiftConv2d, ShiftConvTranspose2d, ShiftLinear, ShortcutShift)
+KNOWN = (*OWN, *activations.KNOWN, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.BatchNorm1d, nn.BatchNorm2d,
+         nn.ChannelShuffle, nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Hardtanh, nn.Identity, nn.MaxPool2d, nn.ReLU,
+         nn.ReLU6, nn.Upsample)
 """Types that have a mapping; of a subclass, the nearest of them is what it is converted as."""
-HARMLESS = ("calibrated", "extra_repr", "function", "observe", "reset_parameters", "reset_running_stats")
+HARMLESS = ("calibrated", "extra_repr", "function", "observe", "reset_parameters", "reset_running_stats", "shift_loss",
+            "sparsity")
 """What a subclass may redefine: none of it changes a result in evaluation mode."""
 
 

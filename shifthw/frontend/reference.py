@@ -16,18 +16,24 @@ from ..errors import UnsupportedModel
 from ..ir.distances import negative_distances
 from ..ir.graph import (
     AdderConv2d,
+    BilinearUpsample2d,
     Convolution,
-    Flatten,
     Graph,
     Input,
+    Lookup,
     MaxPool2d,
+    Multiply,
     Node,
     Requantize,
     ShiftConv2d,
+    SpatialShift2d,
     SumPool2d,
 )
+from ..ir.moves import bilinear_sums, move
+from ..ir.types import TensorType
 from ..ir.windows import Area
 from ..nn.quantizers import rounded
+from .activations import function
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +127,11 @@ def evaluate(graph: Graph, reference: Reference, images: torch.Tensor, *, quanti
     live: dict[str, torch.Tensor] = {}
     with torch.inference_mode():
         for node in graph.nodes:
-            value = _evaluate(node, reference, [live[name] for name in node.inputs], images)
+            inputs = [live[name] for name in node.inputs]
+            if isinstance(node.op, Lookup) and quantized:
+                value = _looked_up(node.op, inputs[0], graph[node.inputs[0]].output, node.output)
+            else:
+                value = _evaluate(node, reference, inputs, images)
             live[node.name] = _on_grid(node, value) if quantized else value
             for name in set(node.inputs) - wanted:
                 if last_use[name] == node.name:
@@ -144,10 +154,23 @@ def _evaluate(node: Node, reference: Reference, inputs: list[torch.Tensor], imag
             return functional.avg_pool2d(_padded(inputs[0], op.padding, 0.0), op.kernel, op.stride, divisor_override=1)
         case MaxPool2d() as op:
             return functional.max_pool2d(_padded(inputs[0], op.padding, -torch.inf), op.kernel, op.stride)
-        case Flatten():
-            return inputs[0].reshape(len(images), -1, 1, 1)
+        case BilinearUpsample2d():
+            return bilinear_sums(inputs[0])
+        case Multiply():
+            return inputs[0] * inputs[1]
+        case Lookup() as op:
+            return function(op.function)(inputs[0])
         case Requantize():
             return _affine(reference.affine[node.name], inputs)
+        case _ as op:   # a Move; half-pixel shifts give fourfold means in steps of a quarter
+            moved = move(op, inputs)
+            return moved / 4 if isinstance(op, SpatialShift2d) and op.per_pixel == 2 else moved
+
+
+def _looked_up(op: Lookup, x: torch.Tensor, source: TensorType, result: TensorType) -> torch.Tensor:
+    """The table's values, of a real-valued activation that is on its grid."""
+    steps = torch.round(x / source.scale).to(torch.int64) - source.dtype.lo
+    return torch.tensor(op.table)[steps].to(x.dtype) * result.scale
 
 
 def _padded(x: torch.Tensor, padding: tuple[int, int, int, int], value: float) -> torch.Tensor:
@@ -161,7 +184,7 @@ def _affine(affine: RealRequantize, inputs: list[torch.Tensor]) -> torch.Tensor:
 
     total = per_channel(affine.offset) + inputs[0] * per_channel(affine.gain[0])
     for x, gain in zip(inputs[1:], affine.gain[1:], strict=True):
-        total += x * per_channel(gain)
+        total = total + x * per_channel(gain)
     return total.clamp_(affine.lo, affine.hi)
 
 

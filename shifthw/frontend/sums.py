@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import UnsupportedModel
-from ..ir.graph import Convolution, SumPool2d
+from ..ir.graph import BilinearUpsample2d, Convolution, Multiply, SumPool2d
 from ..ir.verify import is_accumulator
 from .draft import Draft, Sum
 
@@ -31,16 +31,36 @@ def averaged(draft: Draft, where: str, op: SumPool2d, source: str, scale: float,
     return real_value(draft, name, np.full(draft[name].output.channels, scale / divisor))
 
 
+def multiplied(draft: Draft, where: str, left: str, right: str) -> Sum:
+    """left * right, of one shape or right of one pixel per channel: activations both."""
+    if draft[left].output.shape[1:] == (1, 1):
+        left, right = right, left
+    name = draft.add(where, Multiply(), (left, right), draft[left].output.scale * draft[right].output.scale)
+    return real_value(draft, name, np.full(draft[name].output.channels, draft[name].output.scale))
+
+
+def enlarged(draft: Draft, where: str, source: str) -> Sum:
+    """Append a bilinear enlargement by two; its sums are of sixteenths."""
+    name = draft.add(where, BilinearUpsample2d(), source)
+    return real_value(draft, name, np.full(draft[name].output.channels, draft[name].output.scale / 16))
+
+
 def added(draft: Draft, where: str, left: Sum, right: Sum) -> Sum:
     """left + right, of one shape. Raises UnsupportedModel, naming `where`, for more than the engine adds at once."""
     if left.is_clamped or right.is_clamped:
         raise UnsupportedModel(f"{where}: an operand is an activation function's result; quantize it first")
-    if left.shape != right.shape:
-        raise UnsupportedModel(f"{where}: adds shapes {left.shape} and {right.shape}; they must be equal")
+    if left.shape[1:] == (1, 1) != right.shape[1:]:
+        left, right = right, left
+    broadcast = left.shape != right.shape
+    if broadcast and right.shape != (left.shape[0], 1, 1):
+        raise UnsupportedModel(f"{where}: adds shapes {left.shape} and {right.shape}; they must be equal, or one of "
+                               f"them of one pixel")
+    if broadcast and (len(right.tensors) > 1 or is_accumulator(draft[right.tensors[0]]) or len(left.tensors) > 1):
+        raise UnsupportedModel(f"{where}: adds one pixel's values to a map; quantize both first")
     terms: dict[str, np.ndarray] = {}
     for tensor, factor in zip(left.tensors + right.tensors, left.factors + right.factors, strict=True):
         terms[tensor] = terms[tensor] + factor if tensor in terms else factor
-    names = sorted(terms, key=lambda name: not is_accumulator(draft[name]))
+    names = sorted(terms, key=lambda name: not is_accumulator(draft[name]))     # stable: a map stays first
     if len(names) > 2 or len([name for name in names if is_accumulator(draft[name])]) > 1:
         raise UnsupportedModel(f"{where}: at most one operand may be unquantized, and two in all be added; put a "
                                f"quantizer on the other operand")

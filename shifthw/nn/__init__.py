@@ -7,10 +7,16 @@ conv -> [BatchNorm2d] -> [add] -> [ReLU, ReLU6, Hardtanh] -> quantizer.
 from ..ir.graph import Rounding
 from .adder import AdderConv2d, AdderLinear, ShiftAdd
 from .affine import Affine
+from .channel_shift import AddressShift2d, ChannelShift, ShortcutShift
 from .compiled import compile_adders
 from .quantizers import FixedPoint, QuantAct, Quantizer
 from .shift import ShiftConv2d, ShiftLinear
 from .shortcut import PadShortcut
+from .spatial_shift import ActiveShift2d, GroupedShift2d, SparseShift2d, total_shift_loss
+from .squeeze_excite import SqueezeExcite
+from .transposed import ShiftConvTranspose2d
 
-__all__ = ["AdderConv2d", "AdderLinear", "Affine", "FixedPoint", "PadShortcut", "QuantAct", "Quantizer", "Rounding",
-           "ShiftAdd", "ShiftConv2d", "ShiftLinear", "compile_adders"]
+__all__ = ["ActiveShift2d", "AdderConv2d", "AdderLinear", "AddressShift2d", "Affine", "ChannelShift", "FixedPoint",
+           "GroupedShift2d", "PadShortcut", "QuantAct", "Quantizer", "Rounding", "ShiftAdd", "ShiftConv2d",
+           "ShiftConvTranspose2d", "ShiftLinear", "ShortcutShift", "SparseShift2d", "SqueezeExcite", "compile_adders",
+           "total_shift_loss"]
