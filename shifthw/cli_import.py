@@ -73,8 +73,7 @@ def run(options: argparse.Namespace) -> list[str]:
     if options.format == ACTIVE_SHIFT:
         model = _import_active_shift(options)
         write_model(model, output)
-        return [_written(output, model.graph), "displacements are rounded to half pixels; python -m bench.active_shift "
-                                               "compares the network with the file's on photographs"]
+        return [_written(output, model.graph), "displacements are rounded to half pixels"]
     from .image_files import read_images
     from .sources.importer import import_checkpoint
     if options.arch is None:
@@ -101,8 +100,8 @@ def _import_active_shift(options: argparse.Namespace) -> "Model":
     from .sources.active_shift import import_active_shift
     refused = [name for name in NOT_ACTIVE_SHIFT if getattr(options, name) is not None]
     if refused:
-        raise ShifthwError(f"import: active-shift takes no --{refused[0].replace('_', '-')}: the network is known; leave "
-                           f"it out")
+        raise ShifthwError(f"import: active-shift takes no --{refused[0].replace('_', '-')}: the network is known; "
+                           f"leave it out")
     if options.calib is None:
         raise ShifthwError("import: active-shift must come with --calib: RGB photographs, uint8, that scales are "
                            "calibrated on")

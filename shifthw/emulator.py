@@ -91,6 +91,8 @@ class _Run:
                 return 0
             case Opcode.STORE:
                 return self._store(f, first)
+            case Opcode.TABLE:
+                return self.e.load_table(f["table"], first)
             case Opcode.LOOP:
                 return 0
         raise EmulationError(f"opcode {f['opcode']} is illegal")

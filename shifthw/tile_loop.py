@@ -45,6 +45,11 @@ class EngineState:
         self.multipliers = scale[..., 0] if c.multiplier_bits else np.ones_like(scale[..., 0])
         self.biases = scale[..., 1]
         shape = (c.feature_rows, c.pixels, c.simd)
+        self.tables = _tables(program)
+        self.table: int | None = None
+        """Number of the table that is loaded."""
+        self.last_lookup = self.table_loaded = NEVER
+        """When the last result was looked up, and the last entry of the table was written."""
         self.memory = np.zeros((*shape, c.images), np.int64)
         self.landed = np.full(shape, NEVER)
         self.written = np.zeros(shape, bool)
@@ -68,7 +73,33 @@ class EngineState:
     def restart(self) -> None:
         """Before a run: nothing is on its way."""
         self.landed[:] = NEVER
-        self.last_write = self.last_read = NEVER
+        self.last_write = self.last_read = self.last_lookup = self.table_loaded = NEVER
+        self.table = None
+
+    def looked_up(self, codes: np.ndarray, target: str) -> np.ndarray:
+        """Codes behind the table that is loaded."""
+        if self.table is None:
+            raise EmulationError(f"{target}: looks up results in a table, of which none is loaded")
+        return self.tables[self.table][codes]
+
+    def load_table(self, number: int, first: int) -> int:
+        """A TABLE whose first cycle is `first`; its cycles."""
+        if not 0 <= number < len(self.tables):
+            raise EmulationError(f"table {number} is not in table memory")
+        begin = first + self.config.table_load_latency
+        if begin <= self.last_lookup:
+            raise EmulationError(f"cycle {first}: TABLE changes a table that results are looked up in")
+        self.table, self.table_loaded = number, begin + self.config.table_words - 1
+        return self.config.table_words
+
+
+def _tables(program: Program) -> np.ndarray:
+    """Code behind each code, of every table: int64[tables, 2**activation_bits]."""
+    c = program.config
+    if not c.tables:
+        return np.zeros((0, 1 << c.activation_bits), np.int64)
+    entries = _unpack(program.table_words, [c.activation_bits], [False], 4)[..., 0]
+    return entries.reshape(c.tables, c.table_words, 4).transpose(0, 2, 1).reshape(c.tables, -1)
 
 
 def _unpack(words: np.ndarray, widths: list[int], signed: list[bool], repeat: int) -> np.ndarray:
@@ -251,24 +282,39 @@ class TileLoop:
         m, b = self.e.multipliers[f["scale_base"] + og], self.e.biases[f["scale_base"] + og]
         operand = max(c.accumulator_bits, c.activation_bits + c.residual_shift)
         number = "object" if operand + max(1, c.multiplier_bits) > 61 or c.bias_bits > 61 else "int64"
-        total = acc.astype(number) * m + b.astype(number)
-        if f["residual"]:
+        if f["product"]:
+            total = acc.astype(number) * self._factors(og, tiles, low).astype(number) + b.astype(number)
+        else:
+            total = acc.astype(number) * m + b.astype(number)
+        if f["residual"] and not f["product"]:
             mr = (f["residual_multiplier"] if c.multiplier_bits else 1) << c.residual_shift
             total = total + self._residuals(og, tiles, low).astype(number) * mr
         shift = c.shifts[f["shift_select"]]
         shifted = total >> shift
         if f["ties_to_even"] and shift:
             shifted = np.where(total & ((1 << shift) - 1) == 0, shifted & ~1, shifted)
-        shifted = np.clip(shifted, f["clamp_lo"], f["clamp_hi"]).astype(np.int64)
-        self._write(og, tiles, shifted.transpose(0, 1, 3, 2) & ((1 << c.activation_bits) - 1), low)
+        codes = np.clip(shifted, f["clamp_lo"], f["clamp_hi"]).astype(np.int64) & ((1 << c.activation_bits) - 1)
+        if f["lookup"]:
+            codes = self.e.looked_up(codes, self.target)
+        self._write(og, tiles, codes.transpose(0, 1, 3, 2), low)
+
+    def _factors(self, og: int, tiles: np.ndarray, low: int) -> np.ndarray:
+        """What a product multiplies the accumulators with: int64[tiles, pixels, images, pe]."""
+        c, f = self.c, self.f
+        flip = (1 << (c.activation_bits - 1)) if f["residual_signed"] else 0
+        factor = (self._residuals(og, tiles, low) - flip) * f["residual_multiplier"]
+        limit = 1 << (c.multiplier_bits - 1)
+        if factor.min() < -limit or factor.max() >= limit:
+            raise EmulationError(f"{self.target}: a factor needs more than {c.multiplier_bits} bits")
+        return factor
 
     def _residuals(self, og: int, tiles: np.ndarray, low: int) -> np.ndarray:
         """Residual operands, unsigned: int64[tiles, pixels, images, pe]."""
         c, f = self.c, self.f
-        rows = f["residual_row"] + tiles + og // self.slots * f["residual_group_stride"]
+        rows = f["residual_row"] + tiles * (1 - f["broadcast"]) + og // self.slots * f["residual_group_stride"]
         where = np.broadcast_to(rows[:, None, None], (len(tiles), c.pixels, c.pe))
         lane = low + np.arange(c.pe)
-        bank = np.arange(c.pixels)[:, None]
+        bank = np.arange(c.pixels)[:, None] * (1 - f["broadcast"])
         cycle = self.first + (og * self.tiles + tiles) * self.duration + self.last + 1
         wanted = self._occupied(og)[lane]
         self._check(self.inside[tiles][:, :, None] & wanted, where, bank, lane, cycle[:, None, None])
@@ -302,6 +348,11 @@ class TileLoop:
         if begin <= self.e.last_write:
             raise EmulationError(f"{self.target}: its writes meet those of the instruction before")
         count = self.out_groups * self.tiles
+        if f["lookup"]:
+            look = self.first + self.last + c.code_latency
+            if look <= self.e.table_loaded:
+                raise EmulationError(f"{self.target}: looks up results before its table is loaded")
+            self.e.last_lookup = look + (count - 1) * self.duration
         self.e.last_write = begin + (count - 1) * self.duration + f["beats_last"]
         self.e.last_read = self.first + count * self.duration - 1
         for og in range(self.out_groups):

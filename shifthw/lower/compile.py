@@ -14,7 +14,7 @@ from ..program import LayerReport, Program
 from ..tensor_layout import TensorLayout
 from .adder import double_sums
 from .allocate import allocate, rows_used
-from .derive import derive, derive_numbers, skeleton, tables_of
+from .derive import derive, derive_numbers, skeleton
 from .encode import scale_words, step_words, table_words, weight_and_start_words
 from .fuse import fuse
 from .instructions import Bases, Draft, draft_program
@@ -23,6 +23,7 @@ from .network import Kind, Layer, Network
 from .order import renumber
 from .scaling import share_shifts
 from .schedule import count_cycles, instruction_cycles, schedule
+from .tables import tables_of
 from .task import Task, tasks
 
 

@@ -7,13 +7,13 @@ import numpy as np
 from ..arch import ArrayConfig
 from ..errors import UnsupportedModel
 from ..ir.types import ShiftWeight
-from ..ir.verify import MAX_LOOKUP_BITS
 from ..isa import Opcode
 from ..tensor_layout import TensorLayout
 from .allocate import rows_used
 from .instructions import Bases, Draft, bits_of, draft_program, shares_word
 from .network import Kind, Layer, Network
 from .scaling import fitting_bias, multiplier_bits, residual_shift, signed_bits
+from .tables import tables_of
 from .task import Task
 
 MAX_LEVELS = 16
@@ -51,30 +51,6 @@ def derive(network: Network, layouts: dict[str, TensorLayout], tasks: list[Task]
         scale_words=depth(max(words.scale, *(task.out_groups for task in tasks))))
     drafts = draft_program(network, layouts, tasks, bases, config)
     return _with_field_widths(config, drafts, tasks), bases
-
-
-def tables_of(network: Network) -> tuple[list[np.ndarray], dict[str, int]]:
-    """Different tables of codes, int64[2**activation_bits] each, and which of them a layer's output passes."""
-    tables: dict[bytes, np.ndarray] = {}
-    numbers = {}
-    for layer in network.layers:
-        if layer.lookup:
-            table = _code_table(layer, network)
-            tables.setdefault(table.tobytes(), table)
-            numbers[layer.output] = list(tables).index(table.tobytes())
-    return list(tables.values()), numbers
-
-
-def _code_table(layer: Layer, network: Network) -> np.ndarray:
-    """Code of the output for each code of what is between the scale and the table."""
-    bits, between = network.activation_bits, layer.between
-    assert layer.lookup is not None and between is not None
-    if bits > MAX_LOOKUP_BITS:
-        raise UnsupportedModel(f"{layer.name}: is a table of 8-bit activations, in an engine of {bits} bits for the "
-                               f"widest tensor; quantize every tensor to {MAX_LOOKUP_BITS} bits at most")
-    table = np.zeros(1 << bits, np.int64)
-    table[np.arange(between.lo, between.hi + 1)] = layer.lookup.table & ((1 << bits) - 1)
-    return table
 
 
 def all_shifts(network: Network) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from ..arch import ArrayConfig
 from ..isa import PER_INSTRUCTION_CYCLES, Opcode
 from ..tensor_layout import TensorLayout
 from .network import Kind, Network
+from .tables import tables_of
 from .task import Task
 
 
@@ -19,14 +20,14 @@ class Draft:
     fields: dict[str, int]
     task: Task | None = None
     rows: int = 0
-    """Rows of a LOAD or STORE."""
+    """Rows of a LOAD or STORE, words of a TABLE."""
 
     @property
     def cycles(self) -> int:
         """Cycles with steps or rows, those of the gap before it not counted."""
         if self.task:
             return self.task.cycles
-        return self.rows if self.opcode is Opcode.STORE else 0
+        return self.rows if self.opcode in (Opcode.STORE, Opcode.TABLE) else 0
 
     def with_fields(self, **fields: int) -> "Draft":
         return dataclasses.replace(self, fields={**self.fields, **fields})
@@ -48,12 +49,21 @@ LOOP_TARGET = 1
 
 def draft_program(network: Network, layouts: dict[str, TensorLayout], tasks: list[Task], bases: list[Bases],
                   config: ArrayConfig) -> list[Draft]:
-    """LOAD, the loop body with the LOAD of the next batch behind the input's last reader, STORE, LOOP."""
+    """LOAD, the loop body with the LOAD of the next batch behind the input's last reader, STORE, LOOP.
+
+    A TABLE is ahead of the layers that look up results in another table than the layer before them that looks up any.
+    """
     source, result = layouts[network.source], layouts[network.result]
     load = Draft(Opcode.LOAD, {"out_row": source.row, "tiles_last": source.rows - 1}, rows=source.rows)
     last_reader = max(i for i, task in enumerate(tasks) if source.name in task.layer.reads)
     drafts = [load]
+    numbers = tables_of(network)[1]
+    loaded: int | None = None
     for i, (task, base) in enumerate(zip(tasks, bases, strict=True)):
+        number = numbers.get(task.layer.output, loaded)
+        if number != loaded:
+            loaded = number
+            drafts.append(Draft(Opcode.TABLE, {"table": numbers[task.layer.output]}, rows=config.table_words))
         drafts.append(Draft(task.opcode, {**task_fields(task, base, config), "wait_load": int(i == 0)}, task))
         if i == last_reader:
             drafts.append(load.with_fields(delay=max(0, config.address_latency - PER_INSTRUCTION_CYCLES)))
@@ -82,7 +92,7 @@ def task_fields(task: Task, bases: Bases, config: ArrayConfig) -> dict[str, int]
     fields |= {
         "mask_high": int(source.dtype.signed), "weight_base": bases.weight,
         "weight_stride": task.group_words if several and not shared else 0, "weight_hold": int(task.hold),
-        "adder": int(task.adder),
+        "adder": int(task.adder), "lookup": int(layer.lookup is not None),
         "scale_base": bases.scale, "shift_select": bases.shift_select,
         "ties_to_even": int(scale.ties_to_even), "clamp_lo": scale.lo, "clamp_hi": scale.hi,
     }
@@ -90,7 +100,7 @@ def task_fields(task: Task, bases: Bases, config: ArrayConfig) -> dict[str, int]
         fields |= {
             "residual": 1, "residual_row": task.residual_row, "residual_group_stride": task.residual_stride,
             "residual_signed": int(task.residual.dtype.signed),
-            "residual_multiplier": scale.residual_multiplier >> config.residual_shift,
+            "residual_multiplier": scale.residual_multiplier >> (0 if scale.factor else config.residual_shift),
             "product": int(scale.factor is not None), "broadcast": int(layer.broadcast),
         }
     return fields

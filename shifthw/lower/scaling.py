@@ -45,10 +45,10 @@ def multiplier_bits(layers: tuple[Layer, ...]) -> int:
 
 
 def residual_shift(layers: tuple[Layer, ...]) -> int:
-    """The power of two that all residual multipliers have in common, at most MAX_RESIDUAL_SHIFT."""
+    """The power of two that all multipliers of added residuals have in common, at most MAX_RESIDUAL_SHIFT."""
     common = 0
     for layer in layers:
-        if layer.scale and layer.residual:
+        if layer.scale and layer.residual and not layer.scale.factor:
             common |= layer.scale.residual_multiplier
     return min(MAX_RESIDUAL_SHIFT, (common & -common).bit_length() - 1) if common else 0
 

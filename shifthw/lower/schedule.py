@@ -24,14 +24,41 @@ class _Landing:
     cells: frozenset[tuple[int, int]]
 
 
+@dataclass
+class _Tables:
+    """When results were last looked up in a table, and when its last entry is written."""
+
+    config: ArrayConfig
+    last_lookup: int = -1
+    loaded: int = -1
+
+    def earliest(self, draft: Draft) -> int:
+        """First cycle in which a TABLE spoils no lookup, and in which a layer finds its table whole."""
+        if draft.opcode is Opcode.TABLE:
+            return self.last_lookup + 1 - self.config.table_load_latency
+        if draft.task and draft.fields.get("lookup"):
+            return self.loaded + 1 - self.config.code_latency - draft.task.last_step
+        return 0
+
+    def note(self, draft: Draft, first: int) -> None:
+        """Take an instruction that begins in cycle `first` into account."""
+        if draft.opcode is Opcode.TABLE:
+            self.loaded = first + self.config.table_load_latency + self.config.table_words - 1
+        elif draft.task and draft.fields.get("lookup"):
+            task = draft.task
+            self.last_lookup = (first + (task.out_groups * task.tiles - 1) * task.duration + task.last_step
+                                + self.config.code_latency)
+
+
 def schedule(drafts: list[Draft], config: ArrayConfig) -> list[Draft]:
     """The instructions with the smallest delays with which no read sees stale data and write beats keep their order."""
     clock = 0
     landings: list[_Landing] = []
+    tables = _Tables(config)
     made = []
     for draft in drafts:
         earliest = clock + PER_INSTRUCTION_CYCLES
-        first = earliest + draft.fields.get("delay", 0)
+        first = max(earliest + draft.fields.get("delay", 0), tables.earliest(draft))
         landings = [landing for landing in landings if landing.cycle >= earliest]
         if landings:
             first = max(first, _first_step(draft, landings, earliest, config))
@@ -41,6 +68,7 @@ def schedule(drafts: list[Draft], config: ArrayConfig) -> list[Draft]:
                              f"encoded: use a smaller simd")
         made.append(draft.with_fields(delay=delay))
         clock = first + draft.cycles
+        tables.note(draft, first)
         if draft.task:
             landings += _last_writes(draft.task, first, config)
     return made

@@ -33,8 +33,8 @@ class ShiftUnit(nn.Module):
         self.residual = residual
         self.expand = Unit(inputs, middle)
         self.shift = SparseShift2d(middle)
-        self.squeeze = SqueezeExcite(middle, rounded_channels(inputs / 4), form="PS", weight_bits=WEIGHT_BITS) if squeeze \
-            else nn.Identity()
+        self.squeeze = nn.Identity() if not squeeze else \
+            SqueezeExcite(middle, rounded_channels(inputs / 4), form="PS", weight_bits=WEIGHT_BITS)
         self.reduce = ConvNorm(middle, outputs)
         self.act = grid or QuantAct(8, signed=True)
 
