@@ -58,10 +58,12 @@ def shifts_of(model: nn.Module) -> dict[str, dict[str, object]]:
 def new_card(options: argparse.Namespace, recipe: Recipe) -> dict[str, object]:
     """What is known before training."""
     training, test = options.data
+    checkpoint = options.weights.with_suffix(".checkpoint")
     return {"weights": "trained", "data": options.data_name, "training_images": len(training.labels),
             "test_images": len(test.labels), "method": "quantization-aware fine-tuning of a float network",
             "weight_bits": WEIGHT_BITS, "terms": 1, "activation_bits": 8, "epochs": recipe.epochs, "seed": recipe.seed,
-            "recipe": asdict(recipe), "float_recipe": recipe_in(options.weights.with_suffix(".checkpoint"))}
+            "recipe": asdict(recipe), "float_recipe": recipe_in(checkpoint),
+            "float_epochs": torch.load(checkpoint, weights_only=True)["epoch"] if checkpoint.is_file() else None}
 
 
 def tuned(options: argparse.Namespace, recipe: Recipe, card: dict[str, object]) -> SparseShiftResNet:

@@ -3,7 +3,7 @@
 Cycle numbers in comments count from the one in which the sequencer presents a step.
 """
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,9 +15,11 @@ from .column_memory import ColumnMemory
 from .compute_array import ComputeArray
 from .delay import Delay
 from .feature_memory import FeatureMemory
+from .lookup_table import LookupTable
 from .max_pool import MaxPool
 from .module_library import ModuleLibrary, place
 from .operand_lane import OperandLane
+from .program_loader import memories
 from .requantize import Requantize
 from .sequencer import Sequencer
 from .writer import Writer, token_layout
@@ -37,7 +39,7 @@ class Core(wiring.Component):
 
     Members
     -------
-    program_enable : In(5)
+    program_enable : In(len(memories(config)))
     program_address : In(24)
     program_column : In(16)
     program_data : In(config.axi_data_bits)
@@ -68,7 +70,7 @@ class Core(wiring.Component):
         self.config = c = config
         self.library = library
         super().__init__({
-            "program_enable": In(5),
+            "program_enable": In(len(memories(c))),
             "program_address": In(24),
             "program_column": In(16),
             "program_data": In(c.axi_data_bits),
@@ -197,7 +199,7 @@ class Core(wiring.Component):
     def _residual(self, m, u, b, p, o):
         """The residual operand, held from the cycle after its read until the next one."""
         c = self.config
-        choices = [self._operand(u, slot * c.pe + o, p, b) for slot in range(c.slots)]
+        choices = [self._residual_choice(u, slot * c.pe + o, p, b) for slot in range(c.slots)]
         chosen = Signal(c.activation_bits, reset_less=True, name=f"residual_{b}_{p}_{o}")
         with m.If(self.residual_now):
             with m.Switch(self.residual_slot):
@@ -205,6 +207,11 @@ class Core(wiring.Component):
                     with m.Case(slot):
                         m.d.sync += chosen.eq(choice)
         return chosen
+
+    def _residual_choice(self, u, i, p, b):
+        """A pixel lane's own operand, or with `broadcast` that of pixel lane 0."""
+        own = self._operand(u, i, p, b)
+        return Mux(self.residual_broadcast, self._operand(u, i, 0, b), own) if self.config.product and p else own
 
     def _requantize(self, m, u, array, scale):
         """Activations [image][pixel lane][output lane], valid in cycle conv_result_latency."""
@@ -218,7 +225,7 @@ class Core(wiring.Component):
                                         for o in range(c.pe)], lambda: Requantize(
             activation_bits=c.activation_bits, accumulator_bits=c.accumulator_bits,
             multiplier_bits=c.multiplier_bits, bias_bits=c.bias_bits, shifts=c.shifts, residual=c.residual,
-            residual_shift=c.residual_shift, ties_to_even=c.ties_to_even, operand_sum=c.adder))
+            residual_shift=c.residual_shift, ties_to_even=c.ties_to_even, operand_sum=c.adder, product=c.product))
         # The instruction may change one cycle after its last step: what it says travels with the tile.
         clamp_stage = c.accumulate_latency + c.requantize_latency - 1
         multiplier = self._delay(m, "residual_multiplier", field("residual_multiplier"), c.accumulate_latency)
@@ -229,6 +236,9 @@ class Core(wiring.Component):
         if c.residual:
             residual = self._delay(m, "residual", Cat(step.residual, step.slot), c.read_latency)
             self.residual_now, self.residual_slot = residual[0], residual[1:]
+        if c.product:
+            self.residual_broadcast = self._delay(m, "broadcast", step.broadcast, c.read_latency)
+            product = self._delay(m, "product", Cat(field("product"), field("residual_signed")), c.accumulate_latency)
 
         places = [(b, p, o) for b in range(c.images) for p in range(c.pixels) for o in range(c.pe)]
         bound_bits = c.activation_bits + 1
@@ -250,7 +260,26 @@ class Core(wiring.Component):
                 m.d.comb += unit.r.eq(self._residual(m, u, b, p, o))
                 if c.multiplier_bits:
                     m.d.comb += unit.mr.eq(multiplier)
-        return Cat(unit.y for unit in units)
+                if c.product:
+                    m.d.comb += [unit.multiply.eq(product[0]), unit.r_signed.eq(product[1])]
+        return self._lookups(m, [unit.y for unit in units]) if c.tables else Cat(unit.y for unit in units)
+
+    def _lookups(self, m, codes):
+        """Codes behind the table that is loaded, for layers that look up theirs."""
+        c, sequencer = self.config, self.sequencer
+        entries = self._memory(m, "table", Section.TABLE, 4 * c.activation_bits, c.tables * c.table_words, 1,
+                               sequencer.table_address)
+        # The bus to all pipelines gets a register of its own.
+        bus = self._delay(m, "table_entries", entries, 1)
+        writes = self._delay(m, "table_write", Cat(sequencer.table_write, sequencer.table_entry), 2)
+        f = InstructionLayout(c).fields["lookup"]
+        lookup = self._delay(m, "lookup", sequencer.word[f.offset:f.offset + f.width], c.code_latency)
+        units = place(m, self.library, [f"lookup{n}" for n in range(len(codes))],
+                      lambda: LookupTable(activation_bits=c.activation_bits))
+        for unit, code in zip(units, codes, strict=True):
+            m.d.comb += [unit.code.eq(code), unit.lookup.eq(lookup), unit.write_enable.eq(writes[0]),
+                         unit.write_address.eq(writes[1:]), unit.write_data.eq(bus)]
+        return Cat(unit.o for unit in units)
 
     def _writes(self, m, u, conv):
         """Results, loaded rows and stored rows."""

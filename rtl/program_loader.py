@@ -7,8 +7,13 @@ from amaranth.lib.wiring import In, Out
 from shifthw.arch import ArrayConfig, bits_for
 from shifthw.isa import InstructionLayout, Section
 
-MEMORIES = tuple(section for section in Section if section is not Section.END)
-"""Sections that have a memory, in the order of their numbers, which are 0, 1, ..."""
+MEMORIES = tuple(section for section in Section if section not in (Section.TABLE, Section.END))
+"""Sections that have a memory in every engine, in the order of their numbers, which are 0, 1, ..."""
+
+
+def memories(config: ArrayConfig) -> tuple[Section, ...]:
+    """Sections that have a memory, in the order of their numbers."""
+    return (*MEMORIES, Section.TABLE) if config.tables else MEMORIES
 
 
 def memory_shape(config: ArrayConfig, section: Section) -> tuple[int, int]:
@@ -19,6 +24,7 @@ def memory_shape(config: ArrayConfig, section: Section) -> tuple[int, int]:
         Section.WEIGHT: (config.weight_words, config.weight_word_bits),
         Section.START: (config.scale_words, config.start_word_bits),
         Section.SCALE: (config.scale_words, config.scale_word_bits),
+        Section.TABLE: (config.tables * config.table_words, 4 * config.activation_bits),
     }[section]
     return words, -(-bits // config.axi_data_bits)
 
@@ -28,16 +34,16 @@ class ProgramWriteSignature(wiring.Signature):
 
     Members
     -------
-    enable : Out(5), one bit per section, bit `Section`
+    enable : Out(len(memories(config))), one bit per section, bit `Section`
     address : Out(address bits of the deepest memory), the word
     column : Out(column bits of the widest memory), 0: the word's lowest bits
     data : Out(axi_data_bits)
     """
 
     def __init__(self, config: ArrayConfig) -> None:
-        shapes = [memory_shape(config, section) for section in MEMORIES]
+        shapes = [memory_shape(config, section) for section in memories(config)]
         super().__init__({
-            "enable": Out(len(MEMORIES)),
+            "enable": Out(len(memories(config))),
             "address": Out(bits_for(max(words for words, _ in shapes))),
             "column": Out(bits_for(max(columns for _, columns in shapes))),
             "data": Out(config.axi_data_bits),
@@ -93,14 +99,14 @@ class ProgramLoader(wiring.Component):
         header_parts = max(2, beat_parts)               # a header or checksum has at least 64 bits
         state = Signal(State)
         part = Signal(range(header_parts), reset_less=True)
-        section = Signal(range(len(MEMORIES)), reset_less=True)
+        section = Signal(range(len(memories(self.config))), reset_less=True)
         is_end = Signal(reset_less=True)
         address = Signal(len(write.address) + 1, reset_less=True)
         column = Signal.like(write.column, reset_less=True)
         words = Signal(32, reset_less=True)             # left of the record
 
         word, final, beat_end = Signal(32), Signal(), Signal()
-        shapes = [memory_shape(self.config, s) for s in MEMORIES]
+        shapes = [memory_shape(self.config, s) for s in memories(self.config)]
         inside, column_end = Signal(), Signal()
         m.d.comb += [
             word.eq(self.i.p.data.word_select(part[:max(1, beat_parts.bit_length() - 1)], 32)
@@ -157,7 +163,7 @@ class ProgramLoader(wiring.Component):
         number, first = word[:8], word[8:]
         with m.If(part == 0):
             m.d.sync += [section.eq(number), is_end.eq(number == Section.END), address.eq(first)]
-            m.d.comb += bad.eq(((number >= len(MEMORIES)) & (number != Section.END))
+            m.d.comb += bad.eq(((number >= len(memories(self.config))) & (number != Section.END))
                                | first[len(self.write.address):].any())
         with m.Elif(part == 1):
             m.d.sync += words.eq(word)

@@ -12,16 +12,18 @@ from .module_library import SharedComponent
 class Requantize(SharedComponent):
     """Scales, adds, shifts and saturates.
 
-    t = a*m + (r << residual_shift)*mr + b
+    t = a*m + (r << residual_shift)*mr + b;  with multiply: t = a * (v*mr) + b
     a = acc - less, modulo 2**accumulator_bits as a signed number, with operand_sum; else acc
     y = clamp(t >> shifts[shift_select], lo, hi) mod 2**activation_bits
 
+    v is the signed number of r's bits if r_signed, else r; v*mr must be within multiplier_bits.
     The shift floors. With `even`, bit 0 of the shifted sum is cleared where the bits that a shift by 1 or more drops
     are all 0: with half of a step in b that rounds to nearest, ties to the even number. No intermediate value can
     overflow. m and mr are 1 without a multiplier, r is 0 without a residual. lo <= hi.
 
     Free running, an accumulator per cycle. Registers: operand, product (with a multiplier), sum, shift, clamp.
-    Latency 5 cycles with a multiplier, else 4. acc, less, m, b, r, mr belong to the same cycle; shift_select and
+    Latency 5 cycles with a multiplier, else 4. acc, less, m, b, r, mr, multiply, r_signed belong to the same cycle;
+    shift_select and
     even are taken `shift_stage` cycles and lo, hi are taken `clamp_stage` cycles after them.
 
     The residual's product is formed a stage early and added to b, so that each product and its addition fit
@@ -48,6 +50,8 @@ class Requantize(SharedComponent):
         Whether there is even.
     operand_sum : bool
         Whether there is less.
+    product : bool
+        Whether there are multiply and r_signed; then there are a residual and a multiplier.
 
     Members
     -------
@@ -57,6 +61,8 @@ class Requantize(SharedComponent):
     b : In(signed(bias_bits))
     r : In(activation_bits), if residual
     mr : In(signed(multiplier_bits)), if residual and multiplier_bits
+    multiply : In(1), if product
+    r_signed : In(1), if product
     shift_select : In(shift_select_bits)
     even : In(1), if ties_to_even
     lo : In(signed(activation_bits + 1))
@@ -66,7 +72,7 @@ class Requantize(SharedComponent):
 
     def __init__(self, *, activation_bits: int, accumulator_bits: int, multiplier_bits: int, bias_bits: int,
                  shifts: tuple[int, ...], residual: bool, residual_shift: int = 0,
-                 ties_to_even: bool = False, operand_sum: bool = False) -> None:
+                 ties_to_even: bool = False, operand_sum: bool = False, product: bool = False) -> None:
         self.activation_bits = activation_bits
         self.accumulator_bits = accumulator_bits
         self.multiplier_bits = multiplier_bits
@@ -76,6 +82,7 @@ class Requantize(SharedComponent):
         self.residual_shift = residual_shift
         self.ties_to_even = ties_to_even
         self.operand_sum = operand_sum
+        self.product = product
         self.shift_select_bits = bits_for(len(shifts))
         super().__init__({
             "acc": In(signed(accumulator_bits)),
@@ -84,6 +91,7 @@ class Requantize(SharedComponent):
             "b": In(signed(bias_bits)),
             **({"r": In(activation_bits)} if residual else {}),
             **({"mr": In(signed(multiplier_bits))} if residual and multiplier_bits else {}),
+            **({"multiply": In(1), "r_signed": In(1)} if product else {}),
             "shift_select": In(self.shift_select_bits),
             **({"even": In(1)} if ties_to_even else {}),
             "lo": In(signed(activation_bits + 1)),
@@ -95,7 +103,8 @@ class Requantize(SharedComponent):
     def module_name(self) -> str:
         residual = f"_r{self.residual_shift}" if self.residual else ""
         shifts = "_".join(map(str, self.shifts))
-        options = ("_e" if self.ties_to_even else "") + ("_o" if self.operand_sum else "")
+        options = "".join(mark for mark, there in (("_e", self.ties_to_even), ("_o", self.operand_sum),
+                                                   ("_p", self.product)) if there)
         return (f"requantize_a{self.activation_bits}_c{self.accumulator_bits}_m{self.multiplier_bits}"
                 f"_b{self.bias_bits}{residual}_s{shifts}{options}")
 
@@ -127,14 +136,20 @@ class Requantize(SharedComponent):
         return max((-lowest - 1).bit_length(), highest.bit_length()) + 1
 
     def model(self, acc: np.ndarray, m: np.ndarray | int, b: np.ndarray | int, *, shift: int, lo: int, hi: int,
-              r: np.ndarray | int = 0, mr: int = 1, even: bool = False, less: np.ndarray | int = 0) -> np.ndarray:
+              r: np.ndarray | int = 0, mr: int = 1, even: bool = False, less: np.ndarray | int = 0,
+              multiply: bool = False, r_signed: bool = False) -> np.ndarray:
         """Codes 0..2**activation_bits-1 of signed accumulators; integers that broadcast, `shift` in bits."""
         # Python's integers where 64 bits would not do.
         wide = np.int64 if self.sum_bits <= 64 else object
         half = 1 << (self.accumulator_bits - 1)
         operand = (np.asarray(acc, wide) - np.asarray(less, wide) + half) % (2 * half) - half
-        total = operand * np.asarray(m, wide) + np.asarray(b, wide)
-        total = total + (np.asarray(r, wide) << self.residual_shift) * mr
+        if multiply:
+            top = 1 << (self.activation_bits - 1)
+            v = (np.asarray(r, wide) ^ top) - top if r_signed else np.asarray(r, wide)
+            total = operand * (v * mr) + np.asarray(b, wide)
+        else:
+            total = operand * np.asarray(m, wide) + np.asarray(b, wide)
+            total = total + (np.asarray(r, wide) << self.residual_shift) * mr
         shifted = total >> shift
         if even and shift:
             shifted = np.where(total & ((1 << shift) - 1) == 0, shifted & ~1, shifted)
@@ -161,19 +176,24 @@ class Requantize(SharedComponent):
         factor = Signal.like(self.m, reset_less=True)
         product = Signal(signed(self.accumulator_bits + self.multiplier_bits), reset_less=True)
         bias = Signal.like(self.b, reset_less=True)
-        m.d.sync += [
-            factor.eq(self.m),
-            product.eq(acc * factor),
-            bias.eq(self.b),
-            total.eq(product + addend),
-        ]
+        scaled, added = factor, bias
         if self.residual:
-            r = self.r.shift_left(self.residual_shift)
+            r = self._operand().shift_left(self.residual_shift)
             residual = Signal(signed(len(r) + self.multiplier_bits), reset_less=True)
-            m.d.sync += [residual.eq(r * self.mr), addend.eq(residual + bias)]
-        else:
-            m.d.sync += addend.eq(bias)
+            m.d.sync += residual.eq(r * self.mr)
+            added = residual + bias
+        if self.product:
+            multiplies = Signal(reset_less=True)
+            m.d.sync += multiplies.eq(self.multiply)
+            own = residual[self.residual_shift:self.residual_shift + self.multiplier_bits].as_signed()
+            scaled, added = Mux(multiplies, own, factor), Mux(multiplies, bias, added)
+        m.d.sync += [factor.eq(self.m), product.eq(acc * scaled), bias.eq(self.b), total.eq(product + addend),
+                     addend.eq(added)]
         return total
+
+    def _operand(self):
+        """r, or with products r as the number that its bits are."""
+        return Cat(self.r, self.r[-1] & self.multiply & self.r_signed).as_signed() if self.product else self.r
 
     def _shift(self, m, total):
         """The shifted sum, brought to activation_bits + 2 bits.

@@ -25,6 +25,7 @@ class State(enum.Enum, shape=4):
     RESIDUAL = 6
     PAUSE = 7
     STORE = 8
+    TABLE = 9
 
 
 def step_layout(config: ArrayConfig) -> data.StructLayout:
@@ -41,6 +42,7 @@ def step_layout(config: ArrayConfig) -> data.StructLayout:
         "direct": 1,         # read `row` as it is: no offset, rotation or mask
         "flip": 1,           # the tensor is signed: invert the operands' top bit
         "mask_high": 1,
+        **({"broadcast": 1} if config.product else {}),  # the residual is that of pixel lane 0 for all
         **({"adder": 1} if config.adder else {}),  # the codes are operands, the operands are summed up
         "entry": bits_for(config.step_words),
         "row": config.row_bits,
@@ -56,7 +58,8 @@ class Sequencer(wiring.Component):
 
     Free running once started; timing as in docs/architecture.md: FETCH, SETUP and WAIT take
     PER_INSTRUCTION_CYCLES + delay cycles, then one step per cycle. Cycles spent waiting for the
-    loader or the storer raise `stalled`.
+    loader or the storer raise `stalled`. TABLE goes through the words of a table, one per cycle: table_address is the
+    word in table memory, table_entry its number in the table.
 
     `run` (pulse) starts at instruction 0 for `batches` batches, `abort` goes back to idle. `word` is
     the instruction at `pc`, one cycle later. `position` is aligned with `step`. load_start, batch_end,
@@ -76,6 +79,9 @@ class Sequencer(wiring.Component):
     word : In(layout.width)
     step : Out(step_shape)
     position : Out(position_shape)
+    table_write : Out(1), if config.tables
+    table_address : Out(table address bits), if config.tables
+    table_entry : Out(config.activation_bits - 2), if config.tables
     load_start : Out(1)
     load_row : Out(config.row_bits)
     load_rows_last : Out(config.row_bits)
@@ -103,6 +109,8 @@ class Sequencer(wiring.Component):
             "word": In(self.layout.width),
             "step": Out(self.step_shape),
             "position": Out(self.position_shape),
+            **({"table_write": Out(1), "table_address": Out(bits_for(config.tables * config.table_words)),
+                "table_entry": Out(config.activation_bits - 2)} if config.tables else {}),
             "load_start": Out(1),
             "load_row": Out(config.row_bits),
             "load_rows_last": Out(config.row_bits),
@@ -144,9 +152,12 @@ class Sequencer(wiring.Component):
                 steps += [{"array": 1, "reduce": 1, "weight": weight + 1 & weight_mask}
                           for _ in range(fields["reduce"] * (self.config.pixels - 1))]
                 steps[-1]["last_pool" if pool else "last"] = 1
-                steps += [{"residual": 1, "direct": 1, "flip": fields["residual_signed"],
-                           "row": fields["residual_row"] + tile
-                           + channel_group * fields["residual_group_stride"] & row_mask}] * fields["residual"]
+                broadcast = fields["broadcast"]
+                steps += [{"residual": 1, "direct": 1,
+                           "flip": fields["residual_signed"] & ~fields["product"] & 1,
+                           "row": fields["residual_row"] + tile * (1 - broadcast)
+                           + channel_group * fields["residual_group_stride"] & row_mask,
+                           **({"broadcast": broadcast} if self.config.product else {})}] * fields["residual"]
                 cycles += [step | group for step in steps] + [{}] * fields["idle"]
         return cycles
 
@@ -181,6 +192,9 @@ class Sequencer(wiring.Component):
                 self._pause(m)
             with m.Case(State.STORE):
                 self._store(m)
+            if self.config.tables:
+                with m.Case(State.TABLE):
+                    self._table(m)
         with m.If(self.store_taken):
             m.d.sync += self.store_pending.eq(0)
         with m.If(self.tile_end):
@@ -217,6 +231,9 @@ class Sequencer(wiring.Component):
         self.next_step = Signal(self.step_shape)
         self.tile_end = Signal()
         self.store_pending = Signal()
+        if config.tables:
+            register("word_left", bits_for(config.table_words))
+            register("word_now", bits_for(config.tables * config.table_words))
         self.is_pool = self._field("opcode") == Opcode.POOL
 
     def _start_tile(self, weights):
@@ -303,6 +320,9 @@ class Sequencer(wiring.Component):
         m.d.comb += [self.next_step.residual.eq(1), self.next_step.direct.eq(1),
                      self.next_step.flip.eq(self._field("residual_signed")),
                      self.next_step.row.eq(self.residual_tile)]
+        if self.config.product:
+            m.d.comb += [self.next_step.broadcast.eq(self._field("broadcast")),
+                         self.next_step.flip.eq(self._field("residual_signed") & ~self._field("product"))]
         self._after_reads(m)
 
     def _after_reads(self, m):
@@ -331,14 +351,21 @@ class Sequencer(wiring.Component):
         with m.Else():
             m.d.comb += self.stalled.eq(1)
 
+    def _table(self, m):
+        """A word of the table a cycle."""
+        m.d.sync += [self.word_left.eq(self.word_left - 1), self.word_now.eq(self.word_now + 1)]
+        with m.If(self.word_left == 0):
+            self._next_instruction(m)
+
     def _next_instruction(self, m):
         m.d.sync += [self.state.eq(State.FETCH), self.pc.eq(self.pc + 1)]
 
     def _next_tile(self, m):
         """One tile further; behind the last one, one output group further; behind the last, the next instruction."""
         m.d.comb += self.lanes.advance.eq(1)
+        residual_step = ~self._field("broadcast") if self.config.product else 1
         m.d.sync += [self.tile.eq(self.tile - 1), self.row_tile.eq(self.row_tile + 1),
-                     self.row_now.eq(self.row_tile + 1), self.residual_tile.eq(self.residual_tile + 1),
+                     self.row_now.eq(self.row_tile + 1), self.residual_tile.eq(self.residual_tile + residual_step),
                      *self._start_tile(self.weight_og)]
         with m.If(self.tile == 0):
             self._next_group(m)
@@ -377,6 +404,9 @@ class Sequencer(wiring.Component):
             self.load_row.eq(self._field("out_row")), self.load_rows_last.eq(self._field("tiles_last")),
         ]
         m.d.sync += [self.step.eq(step), self.position.eq(self.lanes.o)]
+        if self.config.tables:
+            m.d.sync += [self.table_write.eq(self.state == State.TABLE), self.table_address.eq(self.word_now),
+                         self.table_entry.eq(self.word_now)]
 
     def _dispatch(self, m):
         """Leaves WAIT: what each opcode does first."""
@@ -388,6 +418,10 @@ class Sequencer(wiring.Component):
                 self._next_instruction(m)
             with m.Case(Opcode.STORE):
                 m.d.sync += self.state.eq(State.STORE)
+            if self.config.tables:
+                with m.Case(Opcode.TABLE):
+                    m.d.sync += [self.state.eq(State.TABLE), self.word_left.eq(self.config.table_words - 1),
+                                 self.word_now.eq(self._field("table") * self.config.table_words)]
             with m.Case(Opcode.LOOP):
                 m.d.comb += self.batch_end.eq(1)
                 m.d.sync += [self.state.eq(State.FETCH), self.pc.eq(self._field("target")),

@@ -58,7 +58,7 @@ class ArrayConfig:
     ties_to_even: bool = False
     """Whether a layer's requantize can round ties to the even number."""
     tables: int = 0
-    """Tables of activation functions that a layer's results can pass; with any, activation_bits is at most 8."""
+    """Tables of activation functions that a layer's results can pass; with any, activation_bits is 3..8."""
     max_pool: bool = False
     """Whether there is a maximum unit."""
     lane_sum: bool = False
@@ -95,7 +95,7 @@ class ArrayConfig:
             require(1 <= self.exponent_levels <= 16, "exponent_levels", "1..16")
         require(not self.product or self.residual and self.multiplier_bits > 0, "product",
                 "off without a residual and multipliers")
-        require(self.tables == 0 or self.activation_bits <= 8, "activation_bits", "2..8 with tables")
+        require(self.tables == 0 or 3 <= self.activation_bits <= 8, "activation_bits", "3..8 with tables")
         require(self.output_pixels in (1, self.pixels), "output_pixels", f"1 or pixels={self.pixels}")
         require(1 <= self.input_channels <= self.simd, "input_channels", f"1..simd={self.simd}")
         require(self.axi_data_bits in (32, 64, 128), "axi_data_bits", "32, 64 or 128")

@@ -350,7 +350,7 @@ class TileLoop:
         count = self.out_groups * self.tiles
         if f["lookup"]:
             look = self.first + self.last + c.code_latency
-            if look <= self.e.table_loaded:
+            if look < self.e.table_loaded:
                 raise EmulationError(f"{self.target}: looks up results before its table is loaded")
             self.e.last_lookup = look + (count - 1) * self.duration
         self.e.last_write = begin + (count - 1) * self.duration + f["beats_last"]

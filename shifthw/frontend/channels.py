@@ -3,48 +3,50 @@
 from typing import Any
 
 import numpy as np
-from torch import fx, nn
+from torch import nn
 
 from ..errors import UnsupportedModel
-from ..ir.graph import AddressShift2d, Concat, Move, SelectChannels, SpatialShift2d, Upsample2d
-from ..ir.types import IntType
+from ..ir.graph import AddressShift2d, Concat, Node, SelectChannels, SpatialShift2d, Upsample2d
+from ..ir.types import IntType, TensorType
 from ..nn import ActiveShift2d, ChannelShift, GroupedShift2d, SparseShift2d
 from ..nn import AddressShift2d as AddressShift2dLayer
-from .draft import Draft
+from .draft import Draft, Sum
+from .sums import doubled
 
 
 def spatially_shifted(draft: Draft, where: str, module: ActiveShift2d | GroupedShift2d | SparseShift2d,
-                      source: str) -> str:
+                      source: Node) -> str:
     """Append a spatial shift. Half pixels give fourfold means: 2 bits more, a step of a quarter."""
     displacement, per_pixel = module.integer_displacement()
     stride = module.stride if isinstance(module, ActiveShift2d) else (1, 1)
     if per_pixel == 2 and not (displacement % 2).any():
         displacement, per_pixel = displacement // 2, 1
-    op, tensor = SpatialShift2d(displacement.astype(np.int64), per_pixel, stride), draft[source].output
+    op, tensor = SpatialShift2d(displacement.astype(np.int64), per_pixel, stride), source.output
     if per_pixel == 1:
-        return draft.add(where, op, source)
-    return draft.add_typed(where, op, source, IntType(tensor.dtype.bits + 2, tensor.dtype.signed), tensor.scale / 4)
+        return draft.add(where, op, source.name)
+    wider = IntType(tensor.dtype.bits + 2, tensor.dtype.signed)
+    return draft.add_typed(where, op, source.name, wider, tensor.scale / 4)
 
 
-def address_shifted(draft: Draft, where: str, module: AddressShift2dLayer, source: str) -> str:
+def address_shifted(draft: Draft, where: str, module: AddressShift2dLayer, source: Node) -> str:
     """Append an address shift, or with zero_padded a spatial shift."""
     if module.zero_padded:
-        return draft.add(where, SpatialShift2d(module.integer_displacement()[0]), source)
-    return draft.add(where, AddressShift2d(module.offsets(draft[source].output.width).astype(np.int64)), source)
+        return draft.add(where, SpatialShift2d(module.integer_displacement()[0]), source.name)
+    return draft.add(where, AddressShift2d(module.offsets(source.output.width).astype(np.int64)), source.name)
 
 
-def channel_shifted(draft: Draft, where: str, module: ChannelShift, source: str) -> str:
+def channel_shifted(draft: Draft, where: str, module: ChannelShift, source: Node) -> str:
     """Append a circular shift of channels."""
-    return draft.add(where, SelectChannels(module.source()), source)
+    return draft.add(where, SelectChannels(module.source()), source.name)
 
 
-def shuffled(draft: Draft, where: str, module: nn.ChannelShuffle, source: str) -> str:
+def shuffled(draft: Draft, where: str, module: nn.ChannelShuffle, source: Node) -> str:
     """Append a shuffle of channel groups."""
-    channels = draft[source].output.channels
-    if channels % module.groups:
-        raise UnsupportedModel(f"{where} (ChannelShuffle): has {module.groups} groups, which must divide {channels} "
+    count = source.output.channels
+    if count % module.groups:
+        raise UnsupportedModel(f"{where} (ChannelShuffle): has {module.groups} groups, which must divide {count} "
                                f"channels")
-    return draft.add(where, SelectChannels(np.arange(channels).reshape(module.groups, -1).T.ravel()), source)
+    return draft.add(where, SelectChannels(np.arange(count).reshape(module.groups, -1).T.ravel()), source.name)
 
 
 def selected(draft: Draft, where: str, source: str, first: int, count: int) -> str:
@@ -59,24 +61,45 @@ def joined(draft: Draft, where: str, sources: list[str]) -> str:
     return draft.add(where, Concat(), tuple(sources)) if len(sources) > 1 else sources[0]
 
 
-def repeated(draft: Draft, where: str, source: str, size: tuple[int, int]) -> str:
-    """Append an enlargement to `size` that repeats pixels. Raises UnsupportedModel unless it is by whole numbers."""
-    tensor = draft[source].output
-    factor = size[0] // tensor.height, size[1] // tensor.width
-    if (tensor.height * factor[0], tensor.width * factor[1]) != size or min(factor) < 1:
-        raise UnsupportedModel(f"{where} (Upsample): enlarges {tensor.height}x{tensor.width} to {size[0]}x{size[1]}; "
-                               f"must be by whole numbers")
-    op: Move = Upsample2d(factor)
-    return draft.add(where, op, source)
+def enlarged(draft: Draft, where: str, module: nn.Upsample, source: Node) -> str | Sum:
+    """Append an enlargement by whole numbers, or by two between pixels, whose sums wait for their quantizer."""
+    rows, columns = _factors(module, source.output)
+    if module.mode == "bilinear" and not module.align_corners and (rows, columns) == (2, 2):
+        return doubled(draft, where, source.name)
+    if module.mode not in ("nearest", "nearest-exact"):
+        raise UnsupportedModel(f"{where} (Upsample): has mode {module.mode!r}, must be 'nearest', or 'bilinear' by 2 "
+                               f"with align_corners=False")
+    if rows % 1 or columns % 1 or min(rows, columns) < 1:
+        raise UnsupportedModel(f"{where} (Upsample): enlarges maps {rows:.4g} x {columns:.4g} times; must be by whole "
+                               f"numbers")
+    return draft.add(where, Upsample2d((int(rows), int(columns))), source.name)
+
+
+def _factors(module: nn.Upsample, tensor: TensorType) -> tuple[float, float]:
+    """How many times rows and columns are enlarged."""
+    before = (tensor.height, tensor.width)
+    if module.size is not None:
+        rows, columns = (size / old for size, old in zip(_both(module.size), before, strict=True))
+    else:
+        rows, columns = _both(module.scale_factor)
+    return float(rows), float(columns)
+
+
+def _both(value: Any) -> tuple[Any, Any]:
+    return (value[0], value[1]) if isinstance(value, tuple | list) else (value, value)
 
 
 def channel_slice(where: str, index: Any) -> slice:
     """The channels of x[:, a:b]. Raises UnsupportedModel for any other index."""
     parts = index if isinstance(index, tuple) else (index,)
-    others = [part for place, part in enumerate(parts) if place != 1]
-    whole = all(part is Ellipsis or part == slice(None) for part in others)
-    if len(parts) < 2 or not isinstance(parts[1], slice) or parts[1].step not in (None, 1) or not whole or (
-            Ellipsis in others[:1]) or any(isinstance(part, fx.Node) for part in (parts[1].start, parts[1].stop)):
+    if not _is_channel_slice(parts):
         raise UnsupportedModel(f"{where}: takes {index!r:.60} of a tensor; only consecutive channels, x[:, a:b], can "
                                f"be taken")
-    return parts[1]
+    taken: slice = parts[1]
+    return taken
+
+
+def _is_channel_slice(parts: tuple[Any, ...]) -> bool:
+    if len(parts) < 2 or not isinstance(parts[1], slice) or parts[1].step not in (None, 1):
+        return False
+    return bool(parts[0] == slice(None)) and all(part is Ellipsis or part == slice(None) for part in parts[2:])

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ..ir.graph import Graph
-from ..nn import AdderConv2d, AdderLinear, ShiftConv2d, ShiftLinear
+from ..nn import AdderConv2d, AdderLinear, ShiftConv2d, ShiftConvTranspose2d, ShiftLinear
 from .check import check
 from .converter import Converter
 from .reference import Model, Reference, rounded_weights, verify_reference
@@ -53,11 +53,11 @@ def capture_float(model: nn.Module, example_input: torch.Tensor) -> Reference:
     """
     traced = trace(model, example_input)
     for module in traced.model.modules():
-        if isinstance(module, ShiftConv2d | ShiftLinear):
+        if isinstance(module, ShiftConv2d | ShiftConvTranspose2d | ShiftLinear):
             module.bias_format = None
     converter = Converter(traced, type(model).__name__)
     converter.draft.drop_unused(converter.run())
-    weights = {name: converter.latent.get(name, copied).astype(np.float32)
+    weights = {name: converter.weighted.latent.get(name, copied).astype(np.float32)
                for name, copied in rounded_weights(converter.draft.nodes).items()}
     return Reference(weights, converter.draft.affine())
 
@@ -69,10 +69,10 @@ def round_adders(model: nn.Module, example_input: torch.Tensor) -> dict[str, flo
     needs one step for both. Returns the steps by the layers' paths. Raises UnsupportedModel as convert does.
     """
     converter = Converter(trace(model, example_input), type(model).__name__)
-    converter.steps = {}
+    converter.weighted.steps = {}
     converter.run()
-    for path, step in converter.steps.items():
+    for path, step in converter.weighted.steps.items():
         layer = model.get_submodule(path)
         assert isinstance(layer, AdderConv2d | AdderLinear)
         layer.set_step(step)
-    return converter.steps
+    return converter.weighted.steps

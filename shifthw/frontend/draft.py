@@ -116,7 +116,13 @@ class Draft:
         return name
 
     def quantize(self, name: str, value: Sum, grid: Grid) -> str:
-        """Append a Requantize of `value` to `grid`; its integers are fitted in finish."""
+        """Append a Requantize of `value` to `grid`; its integers are fitted in finish.
+
+        Raises UnsupportedModel for a product with factors per channel: the engine has one multiplier for all.
+        """
+        if self._is_product(value) and np.ptp(value.factors[0]) > 0:
+            raise UnsupportedModel(f"{name}: reads a product that is scaled by channel, must have one factor for all; "
+                                   f"put a quantizer right behind the product")
         name = self.unique(name)
         grid = replace(grid, lo=grid.step_of(value.lo), hi=grid.step_of(value.hi))
         self.pending[name] = (value, grid)
@@ -159,12 +165,14 @@ class Draft:
                         grid.rounding, self._multiplier_limit(value))
                 for name, (value, grid) in self.pending.items()]
 
+    def _is_product(self, value: Sum) -> bool:
+        return isinstance(self[value.tensors[0]].op, Multiply)
+
     def _multiplier_limit(self, value: Sum) -> int:
         """Largest multiplier; of a product, its own with the second operand must fit the engine's multiplier."""
-        node = self[value.tensors[0]]
-        if not isinstance(node.op, Multiply):
+        if not self._is_product(value):
             return MULTIPLIER_LIMIT
-        dtype = self[node.inputs[1]].output.dtype
+        dtype = self[self[value.tensors[0]].inputs[1]].output.dtype
         return MULTIPLIER_LIMIT // max(-dtype.lo, dtype.hi)
 
     def drop_unused(self, outputs: tuple[str, ...]) -> None:

@@ -31,6 +31,9 @@ MAX_HEAD = 8
 """Largest head: the engine shifts the residual before it is multiplied, within the width of a DSP operand."""
 PRECISE_BITS = 12
 """Significant bits of a layer's largest multiplier that are enough to share another layer's shift."""
+LEAST_LIMIT = 100
+"""Of a product's multiplier, which its second operand leaves room for: its ratio is then off by half a percent at most.
+8-bit operands leave 514 and more, 10-bit ones 128."""
 MAX_OFFSET = float(1 << 60)
 
 
@@ -139,12 +142,15 @@ def _plain_shift(item: Factors) -> int | None:
     mantissa, exponent = math.frexp(float(values[0]))
     if mantissa != 0.5 or exponent > 1:
         return None
-    return next((shift for shift in range(1 - exponent, MAX_SHIFT + 1) if _exact(item, shift)), None)
+    shifts = range(1 - exponent, min(MAX_SHIFT, item.limit.bit_length() - exponent) + 1)
+    return next((shift for shift in shifts if _exact(item, shift)), None)
 
 
 def _window(item: Factors) -> tuple[int, int]:
     """Smallest and largest shift that suit the layer."""
     largest = max(float(np.abs(ratio).max(initial=0.0)) for ratio in item.ratios)
+    if not item.limit:
+        raise _too_wide(item)
     if not math.isfinite(largest) or largest > item.limit:
         raise UnsupportedModel(f"{item.where}: one step of its input is {largest:.3g} steps of its output, must be at "
                                f"most {item.limit}; calibrate the quantizer")
@@ -154,10 +160,17 @@ def _window(item: Factors) -> tuple[int, int]:
     exact = next((shift for shift in range(highest + 1) if _exact(item, shift)), None)
     if exact is not None:
         return exact, highest
+    if item.limit < LEAST_LIMIT:
+        raise _too_wide(item)
     main = min((ratio for ratio in (float(np.abs(ratio).max(initial=0.0)) for ratio in item.ratios) if ratio),
                default=largest)
     bits = math.floor(math.log2(main)) + 1 + highest
     return highest - max(0, min(highest, bits - PRECISE_BITS)), highest
+
+
+def _too_wide(item: Factors) -> UnsupportedModel:
+    return UnsupportedModel(f"{item.where}: has room for a multiplier of {item.limit} beside the product's second "
+                            f"operand, must have it for {LEAST_LIMIT}; give that operand's quantizer 8 bits")
 
 
 def _fewest_points(windows: Sequence[tuple[int, int]]) -> list[int]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..errors import UnsupportedModel
 from ..ir.graph import BilinearUpsample2d, Convolution, Multiply, SumPool2d
+from ..ir.types import TensorType
 from ..ir.verify import is_accumulator
 from .draft import Draft, Sum
 
@@ -32,17 +33,28 @@ def averaged(draft: Draft, where: str, op: SumPool2d, source: str, scale: float,
 
 
 def multiplied(draft: Draft, where: str, left: str, right: str) -> Sum:
-    """left * right, of one shape or right of one pixel per channel: activations both."""
-    if draft[left].output.shape[1:] == (1, 1):
+    """Append the product of two activations, of one shape or one of them of one pixel per channel.
+
+    Behind goes the one pixel, or else the operand with the smaller values: see Draft.quantize.
+    """
+    tensors = (draft[left].output, draft[right].output)
+    if _weight_as_factor(tensors[0]) < _weight_as_factor(tensors[1]):
         left, right = right, left
-    name = draft.add(where, Multiply(), (left, right), draft[left].output.scale * draft[right].output.scale)
-    return real_value(draft, name, np.full(draft[name].output.channels, draft[name].output.scale))
+    scale = tensors[0].scale * tensors[1].scale
+    name = draft.add(where, Multiply(), (left, right), scale)
+    return real_value(draft, name, np.full(draft[name].output.channels, scale))
 
 
-def enlarged(draft: Draft, where: str, source: str) -> Sum:
-    """Append a bilinear enlargement by two; its sums are of sixteenths."""
+def _weight_as_factor(tensor: TensorType) -> tuple[int, int]:
+    """Pixels and largest magnitude: of two operands, the one with less of them goes second."""
+    return tensor.height * tensor.width, max(-tensor.dtype.lo, tensor.dtype.hi)
+
+
+def doubled(draft: Draft, where: str, source: str) -> Sum:
+    """Append a bilinear enlargement by two; the division of its sums by 16 joins the factor."""
     name = draft.add(where, BilinearUpsample2d(), source)
-    return real_value(draft, name, np.full(draft[name].output.channels, draft[name].output.scale / 16))
+    tensor = draft[name].output
+    return real_value(draft, name, np.full(tensor.channels, tensor.scale / 16))
 
 
 def added(draft: Draft, where: str, left: Sum, right: Sum) -> Sum:
@@ -55,6 +67,8 @@ def added(draft: Draft, where: str, left: Sum, right: Sum) -> Sum:
     if broadcast and right.shape != (left.shape[0], 1, 1):
         raise UnsupportedModel(f"{where}: adds shapes {left.shape} and {right.shape}; they must be equal, or one of "
                                f"them of one pixel")
+    if any(isinstance(draft[name].op, Multiply) for name in left.tensors + right.tensors):
+        raise UnsupportedModel(f"{where}: an operand is a product; quantize it first")
     if broadcast and (len(right.tensors) > 1 or is_accumulator(draft[right.tensors[0]]) or len(left.tensors) > 1):
         raise UnsupportedModel(f"{where}: adds one pixel's values to a map; quantize both first")
     terms: dict[str, np.ndarray] = {}

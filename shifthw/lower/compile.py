@@ -18,7 +18,7 @@ from .derive import derive, derive_numbers, skeleton
 from .encode import scale_words, step_words, table_words, weight_and_start_words
 from .fuse import fuse
 from .instructions import Bases, Draft, draft_program
-from .layout import insert_copies, lay_out
+from .layout import insert_copies, lay_out, take_phases
 from .network import Kind, Layer, Network
 from .order import renumber
 from .scaling import share_shifts
@@ -45,7 +45,7 @@ class Plan:
 
 def prepare(graph: Graph) -> Network:
     """The part of the compilation that does not depend on the array."""
-    network = double_sums(insert_copies(fuse(graph)))
+    network = double_sums(insert_copies(take_phases(fuse(graph))))
     return dataclasses.replace(network, layers=share_shifts(network.layers, network.activation_bits))
 
 

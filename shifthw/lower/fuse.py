@@ -237,7 +237,8 @@ class _Fuser:
         view = self._view(node, name)
         halves = view.per_pixel == 2 and not isinstance(op, ShiftConv2d)
         enlarged = view.factor != (1, 1) and stride != (1, 1)
-        return self._still(node, name) if halves or enlarged else view
+        whole = isinstance(op, SumPool2d) and op.kernel == view.size    # of a map in place the lanes can add up rows
+        return self._still(node, name) if halves or enlarged or whole else view
 
 
 def bilinear_weight(channels: int) -> ShiftWeight:

@@ -62,9 +62,53 @@ def insert_copies(network: Network) -> Network:
 
 
 def read_strides(layer: Layer, tensor: str) -> list[Size]:
-    """The phase planes that `layer` needs `tensor` in; of a map of one pixel it takes what there are."""
+    """The phase planes that `layer` needs `tensor` in."""
     residual = layer.residual is not None and tensor in layer.residual.names and not layer.broadcast
     return [layer.read_stride] * (tensor in layer.source.names) + [layer.spread] * residual
+
+
+# -- phases ------------------------------------------------------------------------------------
+def take_phases(network: Network) -> Network:
+    """Where readers of tensors disagree on their phase planes, those with the smaller stride make their outputs in
+    phases, if that asks nothing of other tensors: a phase of a stride-1 layer reads every other pixel."""
+    for name in network.tensors:
+        together = _read_together(name, network)
+        readers = [layer for layer in network.layers if together & set(layer.reads)]
+        strides = {stride for layer in readers for each in together for stride in read_strides(layer, each)}
+        widest = max((stride[0] for stride in strides), default=1), max((stride[1] for stride in strides), default=1)
+        if len(strides) > 1 and all(_can_follow(layer, together, widest, network) for layer in readers):
+            network = dataclasses.replace(network, layers=tuple(
+                _following(layer, widest) if layer in readers else layer for layer in network.layers))
+    return network
+
+
+def _read_together(name: str, network: Network) -> frozenset[str]:
+    """The tensor and those that share their layout with it: read as parts of one view."""
+    together, before = frozenset((name,)), frozenset[str]()
+    while together != before:
+        before = together
+        together = together.union(*(layer.source.names for layer in network.layers
+                                    if together & set(layer.source.names)))
+    return together
+
+
+def _can_follow(layer: Layer, together: frozenset[str], stride: Size, network: Network) -> bool:
+    """Whether a reader of some of these tensors can read them in phase planes of this stride."""
+    wanted = {each for name in together for each in read_strides(layer, name)}
+    if wanted == {stride}:
+        return True
+    divides = all(wide % own == 0 for wide, own in zip(stride, layer.read_stride, strict=True))
+    plain = (layer.kind is not Kind.BILINEAR and layer.source.factor == (1, 1) == layer.phases
+             and not layer.source.lines and not covers_map(layer, network))
+    beside = set(layer.reads) - together
+    alone = all(network.readers(other) == (layer,) and other != network.source for other in beside)
+    as_residual = layer.broadcast and not together & set(layer.source.names)
+    return divides and plain and alone and wanted == {layer.read_stride} and not as_residual
+
+
+def _following(layer: Layer, stride: Size) -> Layer:
+    (wide_y, wide_x), (own_y, own_x) = stride, layer.read_stride
+    return dataclasses.replace(layer, phases=(wide_y // own_y, wide_x // own_x))
 
 
 # -- layouts -----------------------------------------------------------------------------------

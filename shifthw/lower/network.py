@@ -72,6 +72,8 @@ class Layer:
     """What follows the scale, whose results have the type `between`."""
     between: IntType | None = None
     sum_factor: int = 1
+    phases: tuple[int, int] = (1, 1)
+    """Its output is made in so many interleaved parts, so that it can read phase planes made for another reader."""
     copy: str = ""
     """Why the layer is there, if only to move values; "" if it is the network's."""
 
@@ -106,14 +108,16 @@ class Layer:
 
     @property
     def spread(self) -> tuple[int, int]:
-        """Its output is made in so many interleaved phases, each a loop of its own (enlarged maps)."""
-        return (2, 2) if self.kind is Kind.BILINEAR else self.source.factor
+        """Its output is made in so many interleaved phases, each a loop of its own."""
+        if self.kind is Kind.BILINEAR:
+            return 2, 2
+        return self.source.factor if self.source.factor != (1, 1) else self.phases
 
     @property
     def read_stride(self) -> tuple[int, int]:
         """Pixels of the stored maps from one output pixel (of a phase) to the next."""
-        sy, sx = self.source.stride
-        return self.stride[0] * sy, self.stride[1] * sx
+        (sy, sx), (py, px) = self.source.stride, self.phases
+        return self.stride[0] * sy * py, self.stride[1] * sx * px
 
 
 @dataclass(frozen=True, eq=False)

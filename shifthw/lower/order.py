@@ -26,7 +26,10 @@ def renumber(network: Network, simd: int) -> tuple[Network, dict[str, tuple[int,
     """The network with the copies that orders of channels need, and each tensor's positions (see TensorLayout)."""
     in_order = _Renumbering(network, simd, {})
     in_order.run()
-    return _Renumbering(network, simd, _spread(in_order.free, _uses(network), simd)).run()
+    spread = _spread(in_order.free, _uses(network), simd)
+    tries = [_Renumbering(network, simd, chosen).run() for chosen in ([spread, spread | in_order.wishes]
+                                                                      if in_order.wishes else [spread])]
+    return min(tries, key=lambda made: len(made[0].layers))
 
 
 class _Renumbering:
@@ -42,6 +45,8 @@ class _Renumbering:
         self.layers: list[Layer] = []
         self.free: list[Layer] = []
         """Layers whose output channels may be in any order."""
+        self.wishes: Positions = {}
+        """Positions of residuals that would have spared a copy."""
 
     def run(self) -> tuple[Network, dict[str, tuple[int, ...]]]:
         for layer in self.network.layers:
@@ -92,6 +97,8 @@ class _Renumbering:
         """The layer with its residual brought into the order `place` by a convolution that copies."""
         assert layer.residual is not None
         view = layer.residual
+        if view.single and any(free.output == view.names[0] for free in self.free):
+            self.wishes[view.names[0]] = place
         name = f"{layer.output}.residual"
         tensor = dataclasses.replace(self.tensors[view.names[0]], shape=(view.channels, *view.size))
         self.tensors[name], self.positions[name] = tensor, place

@@ -37,7 +37,7 @@ class _Tables:
         if draft.opcode is Opcode.TABLE:
             return self.last_lookup + 1 - self.config.table_load_latency
         if draft.task and draft.fields.get("lookup"):
-            return self.loaded + 1 - self.config.code_latency - draft.task.last_step
+            return self.loaded - self.config.code_latency - draft.task.last_step
         return 0
 
     def note(self, draft: Draft, first: int) -> None:

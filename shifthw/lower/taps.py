@@ -84,7 +84,7 @@ def axis_of(layer: Layer, axis: int, size: int, length: int, phase: int, displac
         met = (rest == 0) if view.zeros else np.ones_like(rest, bool)
         lo, hi = _interval(offset, 1, size, length)
         return _broadcast(offset, lo, np.where(met, hi, lo), len(displacement))
-    apart = view.stride[axis]
+    apart, window, stride = view.stride[axis], window + phase * stride, stride * layer.phases[axis]
     offset = window * apart + displacement
     lo, hi = _interval(offset, stride * apart, size, length)
     seen = _interval(window, stride, (size - 1) // apart + 1, length)

@@ -8,19 +8,37 @@ from ..errors import UnsupportedModel
 from ..frontend.model_file import load_model, write_model
 from ..frontend.reference import Model
 from ..ir.graph import Graph
+from .architectures import ARCHITECTURES, Architecture
+from .blocks import ImageNetwork
 from .files import model_path
+from .seeded import seeded_model
+
+SEED = 1
+"""Of seeded weights."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One network: what it is, in a line, and how its graph and its real-valued networks are made."""
+    """One network: what it is, in a line, and how its graph and its real-valued networks are made.
+
+    reduced  makes a small one of the same layers, with seeded weights; only networks with seeded weights have one
+    """
 
     description: str
     build: Callable[[], Model]
+    reduced: Callable[[], Model] | None = None
 
 
 def _trained(name: str, what: str) -> Entry:
     return Entry(f"trained: {what}, 8-bit activations", lambda: load_model(model_path(name)))
+
+
+def _seeded(name: str, architecture: Architecture) -> Entry:
+    def model(network: ImageNetwork, called: str) -> Model:
+        return seeded_model(network, called, network.shape, SEED)
+
+    return Entry(f"seeded: {architecture.what}, 4-bit power-of-two weights, 8-bit activations",
+                 lambda: model(architecture.full(), name), lambda: model(architecture.reduced(), f"{name}_reduced"))
 
 
 NAMES: dict[str, Entry] = {name: _trained(name, what) for name, what in (
@@ -33,12 +51,12 @@ NAMES: dict[str, Entry] = {name: _trained(name, what) for name, what in (
     ("shiftadd_resnet20", "CIFAR-10, ShiftAddNet's ResNet-20, 32x32x3, 83.1 M MACs and |x - w|, 4-bit shift weights"),
     ("adder_resnet20", "CIFAR-10, AdderNet's ResNet-20, 32x32x3, 40.6 M MACs and |x - w|, 4-bit shift weights"),
     ("activity_shiftadd", "WHARF, ShiftAddNet for 160 accelerometer samples, 4.3 M MACs and |x - w|, 4-bit weights"),
-)}
+)} | {name: _seeded(name, architecture) for name, architecture in ARCHITECTURES.items()}
 
 
-def names() -> tuple[str, ...]:
-    """The networks there are."""
-    return tuple(NAMES)
+def names(seeded: bool = False) -> tuple[str, ...]:
+    """The networks that come with trained weights; with `seeded`, those that come with seeded ones."""
+    return tuple(name for name in NAMES if (name in ARCHITECTURES) == seeded)
 
 
 def describe(name: str) -> str:

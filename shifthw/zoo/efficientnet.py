@@ -35,6 +35,7 @@ def efficientnet_b0(*, width: float = 1.0, resolution: int = 224, classes: int =
     return _efficientnet(width, 1.0, resolution, classes)
 
 
-def efficientnet_b4(*, width: float = 1.0, resolution: int = 380, classes: int = 1000) -> Classifier:
-    """EfficientNet-B4: B0 with 1.4 times the channels (times `width`) and 1.8 times the blocks."""
-    return _efficientnet(1.4 * width, 1.8, resolution, classes)
+def efficientnet_b4(*, width: float = 1.0, depth: float = 1.0, resolution: int = 380,
+                    classes: int = 1000) -> Classifier:
+    """EfficientNet-B4: B0 with 1.4 times the channels (times `width`) and 1.8 times the blocks (times `depth`)."""
+    return _efficientnet(1.4 * width, 1.8 * depth, resolution, classes)

@@ -7,7 +7,7 @@ from ..nn import QuantAct
 from .blocks import ImageNetwork, Unit, linear, rounded_channels
 
 STAGES = ((32, 64), (64, 128), (128, 256))
-"""Channels within each block and behind it (table 1 of the paper, CIFAR-10)."""
+"""Channels within each block and behind it, for CIFAR-10."""
 
 
 class EffBlock(nn.Module):

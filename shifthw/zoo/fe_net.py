@@ -22,8 +22,8 @@ class ShiftUnit(nn.Module):
     """1x1 convolution, ReLU, sparse shift, 1x1 convolution, plus x if it is `residual`. x, y: signed.
 
     grid     the quantizer of its result
-    squeeze  squeeze-and-excitation behind the shift, to a quarter of the unit's input channels, rounded to eights: the
-             paper names such a network, its place and size are assumed
+    squeeze  squeeze-and-excitation ahead of the shift, to a quarter of the unit's input channels, rounded to eights:
+             its place and size are assumed
     """
 
     def __init__(self, inputs: int, outputs: int, expansion: int, *, residual: bool = False,
@@ -39,7 +39,7 @@ class ShiftUnit(nn.Module):
         self.act = grid or QuantAct(8, signed=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.reduce(self.squeeze(self.shift(self.expand(x))))
+        y = self.reduce(self.shift(self.squeeze(self.expand(x))))
         return self.act(y + x if self.residual else y)
 
 

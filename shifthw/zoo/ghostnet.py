@@ -11,7 +11,7 @@ LAYERS = ((3, 16, 16, False, 1), (3, 48, 24, False, 2), (3, 72, 24, False, 1), (
           (5, 120, 40, True, 1), (3, 240, 80, False, 2), (3, 200, 80, False, 1), (3, 184, 80, False, 1),
           (3, 184, 80, False, 1), (3, 480, 112, True, 1), (3, 672, 112, True, 1), (5, 672, 160, True, 2),
           (5, 960, 160, False, 1), (5, 960, 160, True, 1), (5, 960, 160, False, 1), (5, 960, 160, True, 1))
-"""Kernel, expanded channels, channels, squeeze-and-excitation, stride (table 7 of the paper and the released code)."""
+"""Kernel, expanded channels, channels, squeeze-and-excitation, stride, as in the released code."""
 LAST_FEATURES, HIDDEN_FEATURES = 960, 1280
 
 
@@ -52,8 +52,9 @@ class GhostBottleneck(nn.Module):
         return self.act(self.shortcut(x) + y)
 
 
-def ghostnet(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Classifier:
-    """GhostNet 1.0x. The layer between mean and classifier has 1280 channels at any width."""
+def ghostnet(*, width: float = 1.0, resolution: int = 224, classes: int = 1000,
+             hidden: int = HIDDEN_FEATURES) -> Classifier:
+    """GhostNet 1.0x. The layer between mean and classifier has `hidden` channels at any width."""
     channels, last = rounded_channels(16 * width, 4), rounded_channels(LAST_FEATURES * width, 4)
     layers: list[nn.Module] = [Unit(3, channels, 3, 2)]
     for kernel, expanded, unscaled, squeeze, stride in LAYERS:
@@ -62,4 +63,4 @@ def ghostnet(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) 
                                       squeeze))
         channels = outputs
     return Classifier([*layers, Unit(channels, last)], last, classes, resolution,
-                      hidden=HiddenLayer(last, HIDDEN_FEATURES, nn.ReLU))
+                      hidden=HiddenLayer(last, hidden, nn.ReLU))

@@ -67,9 +67,13 @@ class InvertedResidual(nn.Module):
         return self.act(y + x if self.residual else y)
 
 
-def mobilenet_v2(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Classifier:
-    """MobileNet V2. Widths below 1 leave the last convolution's 1280 channels."""
-    channels, last = rounded_channels(32 * width), rounded_channels(1280 * max(width, 1.0))
+def mobilenet_v2(*, width: float = 1.0, resolution: int = 224, classes: int = 1000,
+                 last: int | None = None) -> Classifier:
+    """MobileNet V2.
+
+    last  channels of the last convolution; None: 1280 times the width, and 1280 if that is below 1, as in the paper
+    """
+    channels, last = rounded_channels(32 * width), last or rounded_channels(1280 * max(width, 1.0))
     layers: list[nn.Module] = [Unit(3, channels, 3, 2, function=nn.ReLU6)]
     for expansion, outputs, count, first_stride in V2_LAYERS:
         for index in range(count):

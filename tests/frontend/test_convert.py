@@ -13,7 +13,7 @@ from shifthw.errors import UnsupportedModel
 from shifthw.frontend import convert
 from shifthw.ir import Flatten, Graph, IntType, Requantize, ShiftConv2d, SumPool2d, interpret
 from shifthw.lower import compile_graph
-from shifthw.nn import FixedPoint, PadShortcut, QuantAct, Quantizer, Rounding
+from shifthw.nn import FixedPoint, PadShortcut, QuantAct, Quantizer, Rounding, ShiftConvTranspose2d
 from shifthw.nn import ShiftConv2d as Conv
 from shifthw.nn import ShiftLinear as Linear
 
@@ -282,8 +282,8 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "rows taken": (lambda: Net(lambda net, x: net.q(x)[:, :, 1:], q=power()), "only consecutive channels"),
     "every other channel": (lambda: Net(lambda net, x: net.q(x)[:, ::2], q=power()), "only consecutive channels"),
     "joined rows": (lambda: Net(lambda net, x: torch.cat([net.q(x), net.q(x)], dim=2), q=power()),
-                    r"cat \(cat\): joins dimension 2, must be the channels"),
-    "shrunk": (lambda: after_quantizer(nn.Upsample((9, 9))), r"1 \(Upsample\): enlarges 6x6 to 9x9; must be by whole"),
+                    "cat: joins dimension 2, must be the channels"),
+    "shrunk": (lambda: after_quantizer(nn.Upsample((9, 9))), r"1 \(Upsample\): enlarges maps 1.5 x 1.5 times; must be by whole"),
     "bicubic": (lambda: after_quantizer(nn.Upsample(scale_factor=2, mode="bicubic")), r"has mode 'bicubic', must be"),
     "product of sums": (lambda: Net(lambda net, x: net.a(net.q(x)) * net.q(x), q=power(), a=Conv(3, 3, 1)),
                         r"mul \(multiply\): its input is not quantized"),
