@@ -78,8 +78,14 @@ def take_phases(network: Network) -> Network:
         widest = max((stride[0] for stride in strides), default=1), max((stride[1] for stride in strides), default=1)
         if len(strides) > 1 and all(_can_follow(layer, together, widest, network) for layer in readers):
             network = dataclasses.replace(network, layers=tuple(
-                _following(layer, widest) if layer in readers else layer for layer in network.layers))
+                _following(layer, widest) if layer in readers and _wanted(layer, together) != {widest} else layer
+                for layer in network.layers))
     return network
+
+
+def _wanted(layer: Layer, together: frozenset[str]) -> set[Size]:
+    """The strides that a layer reads some of these tensors with."""
+    return {stride for name in together for stride in read_strides(layer, name)}
 
 
 def _read_together(name: str, network: Network) -> frozenset[str]:
@@ -94,7 +100,7 @@ def _read_together(name: str, network: Network) -> frozenset[str]:
 
 def _can_follow(layer: Layer, together: frozenset[str], stride: Size, network: Network) -> bool:
     """Whether a reader of some of these tensors can read them in phase planes of this stride."""
-    wanted = {each for name in together for each in read_strides(layer, name)}
+    wanted = _wanted(layer, together)
     if wanted == {stride}:
         return True
     divides = all(wide % own == 0 for wide, own in zip(stride, layer.read_stride, strict=True))

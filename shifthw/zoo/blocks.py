@@ -83,18 +83,6 @@ class Unit(nn.Module):
         return self.activation(self.layer(x))
 
 
-class PlainUnit(nn.Module):
-    """Convolution and quantizer of values with signs, no batch norm. Parameters as convolution's."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: Pair = 1, stride: Pair = 1) -> None:
-        super().__init__()
-        self.conv = convolution(inputs, outputs, kernel, stride)
-        self.act = QuantAct(8, signed=True)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(self.conv(x))
-
-
 class NormActivation(nn.Module):
     """Batch norm, ReLU, quantizer of what is quantized: before the convolutions of blocks that begin with them."""
 

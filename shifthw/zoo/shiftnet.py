@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ..nn import GroupedShift2d, QuantAct
-from .blocks import Classifier, ConvNorm, NormActivation, PlainUnit, Unit, convolution
+from .blocks import Classifier, ConvNorm, NormActivation, Unit, convolution
 
 REPEATS = (5, 6, 7, 3)
 """Modules of ShiftNet's groups."""
@@ -80,10 +80,22 @@ class ConvShiftConv(nn.Module):
         return self.act(y + shortcut if self.stride == 1 else torch.cat([y, shortcut], dim=1))
 
 
+class Stem(nn.Module):
+    """ShiftNet's first layer: 7x7 convolution with stride 2 and nothing behind it but a quantizer."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.conv = convolution(3, outputs, 7, 2)
+        self.act = QuantAct(8, signed=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.conv(x))
+
+
 def _shiftnet(width: float, repeats: tuple[int, ...], first: tuple[int, ...], further: tuple[int, ...],
               resolution: int, classes: int) -> Classifier:
     channels = round(32 * width)
-    layers: list[nn.Module] = [PlainUnit(3, channels, 7, 2)]
+    layers: list[nn.Module] = [Stem(channels)]
     for outputs, count, kernel, before, behind in zip(WIDTHS, repeats, KERNELS, first, further, strict=True):
         for index in range(count):
             expansion, stride = (behind, 1) if index else (before, 2)
