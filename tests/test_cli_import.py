@@ -183,7 +183,7 @@ def test_unknown_formats_list_the_known_ones(weights: Path, capsys: pytest.Captu
 
 
 def test_formats_are_the_frameworks_and_qonnx() -> None:
-    assert list(cli_import.FORMATS) == [*FRAMEWORKS, "qonnx"]
+    assert list(cli_import.FORMATS) == [*FRAMEWORKS, "active-shift", "qonnx"]
 
 
 def test_bad_files_and_outputs(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ MAY_USE: dict[str, set[str]] = {
     "quantize": {"errors", "ir"},
     "nn": {"errors", "ir", "quantize"},
     "frontend": {"errors", "ir", "nn", "quantize"},
-    "sources": {"errors", "frontend", "ir", "nn", "quantize"},
+    "sources": {"errors", "frontend", "ir", "nn", "quantize", "zoo"},
     "zoo": {"errors", "frontend", "ir", "nn", "quantize", ""},
     "image_files": {"errors"},
     "accuracy": {"frontend", "image_files", "ir"},

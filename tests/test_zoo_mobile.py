@@ -62,7 +62,8 @@ PUBLISHED = {
         ("5.2", "141", "paperswithcode.com's results from the paper"),
         ("5.18", "141", "README of github.com/argusswift/ghostnet.pytorch, 5.181 and 140.77 million"))),
     "efficientnet_b0": Published(5_288_548, TORCHVISION, (
-        ("5.3", "386", TORCHVISION), ("5.3", "390", "Tan and Le, 2019, as quoted by github.com/AlexeyAB/darknet, 3380"))),
+        ("5.3", "386", TORCHVISION),
+        ("5.3", "390", "Tan and Le, 2019, as quoted by github.com/AlexeyAB/darknet, issue 3380"))),
     "efficientnet_b4": Published(19_341_616, TORCHVISION, (
         ("19", "4394", TORCHVISION),
         ("19", "4200", "Tan and Le, 2019, as quoted by the README of github.com/eruditepanda/efficientnet.pytorch"))),
@@ -71,6 +72,7 @@ PUBLISHED = {
 OTHERWISE_COUNTED = {
     ("mobilenet_v1", "4.24"): "with the background class of TensorFlow's 1001, and cut off",
     ("mobilenet_v2", "3.4"): "the paper's figure is lower than that of all implementations",
+    ("mobilenet_v2", "300"): "300.8 here and in torchvision",
     ("shufflenet_v1", "138"): "137.46 here",
     ("shufflenet_v2", "146"): "torchvision's count of the very same layers is 145, too",
     ("efficientnet_b0", "390"): "0.39 billion, rounded to two digits",

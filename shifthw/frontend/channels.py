@@ -17,7 +17,10 @@ from .sums import doubled
 def spatially_shifted(draft: Draft, where: str, module: ActiveShift2d | GroupedShift2d | SparseShift2d,
                       source: Node) -> str:
     """Append a spatial shift. Half pixels give fourfold means: 2 bits more, a step of a quarter."""
-    displacement, per_pixel = module.integer_displacement()
+    try:
+        displacement, per_pixel = module.integer_displacement()
+    except UnsupportedModel as error:
+        raise UnsupportedModel(f"{where}: {error}") from None
     stride = module.stride if isinstance(module, ActiveShift2d) else (1, 1)
     if per_pixel == 2 and not (displacement % 2).any():
         displacement, per_pixel = displacement // 2, 1

@@ -16,6 +16,12 @@ def _dropout(p: float = 0.5, training: bool = True, inplace: bool = False) -> nn
     return nn.Dropout(p, inplace)
 
 
+def _upsample(size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
+              recompute_scale_factor: bool | None = None, antialias: bool = False) -> nn.Module:
+    """The module of functional.interpolate, which has one option more: without a meaning where maps are enlarged."""
+    return nn.Upsample(size, scale_factor, mode, align_corners, recompute_scale_factor)
+
+
 AS_MODULE: dict[Any, Callable[..., nn.Module]] = {
     functional.relu: nn.ReLU, torch.relu: nn.ReLU, torch.relu_: nn.ReLU, "relu": nn.ReLU, "relu_": nn.ReLU,
     functional.relu6: nn.ReLU6, functional.hardtanh: nn.Hardtanh, functional.max_pool2d: nn.MaxPool2d,
@@ -24,7 +30,7 @@ AS_MODULE: dict[Any, Callable[..., nn.Module]] = {
     functional.leaky_relu: nn.LeakyReLU, functional.hardsigmoid: nn.Hardsigmoid, functional.hardswish: nn.Hardswish,
     functional.silu: nn.SiLU, functional.mish: nn.Mish, functional.sigmoid: nn.Sigmoid, functional.tanh: nn.Tanh,
     torch.sigmoid: nn.Sigmoid, "sigmoid": nn.Sigmoid, torch.tanh: nn.Tanh, "tanh": nn.Tanh,
-    functional.interpolate: nn.Upsample,
+    functional.interpolate: _upsample,
 }
 """Functions and tensor methods that are a module with the same arguments."""
 ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")

@@ -12,7 +12,8 @@ from ..errors import DoesNotFit
 from ..ir.graph import Graph
 from ..program import Program
 from .allocate import largest
-from .compile import Plan, finish, plan, prepare, useful_macs
+from .bound import least_cycles
+from .compile import Plan, finish, plan, prepare
 from .derive import derive_numbers, skeleton
 from .network import Network
 from .resources import FAMILIES, Coefficients, Resources, resources
@@ -76,23 +77,23 @@ def explore(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[
     """
     network = prepare(graph)
     coefficients, limits = FAMILIES[budget.family], budget.limits()
-    macs = sum(useful_macs(layer, network) for layer in network.layers)
     fixed = {"images": 1, **(pins or {})} if goal == "latency" else dict(pins or {})
-    shapes = sorted(_shapes(fixed, budget.axi_data_bits), key=lambda c: (-c.lanes, c.images, c.pixels, c.simd))
+    bounds = {shape: least_cycles(network, shape) / (1 if goal == "latency" else shape.images)
+              for shape in _shapes(fixed, budget.axi_data_bits)}
+    shapes = sorted(bounds, key=lambda c: (bounds[c], -c.lanes, c.images, c.pixels, c.simd))
     plans: dict[tuple[int, int, int], Plan] = {}
     best, planned = inf, 0
     fitting: list[tuple[float, Plan, Resources]] = []
     for shape in shapes:
-        divisor = 1 if goal == "latency" else shape.images
-        if macs * shape.images / shape.lanes / divisor > best * NEARLY_BEST:
-            continue  # not even with all lanes busy
+        if bounds[shape] > best * NEARLY_BEST:
+            break   # nor will any behind it be better
         if _excess(_least(shape, network, coefficients), limits) > 1:
             continue
         made, planned = _plan(network, shape, plans), planned + 1
         estimate = resources(made.config, coefficients)
         if _excess(estimate, limits) > 1:
             continue
-        cost = made.cycles_per_batch / divisor
+        cost = made.cycles_per_batch / (1 if goal == "latency" else shape.images)
         best = min(best, cost)
         fitting.append((cost, made, estimate))
     if not fitting:

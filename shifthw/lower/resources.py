@@ -116,11 +116,24 @@ def operand_sums(c: ArrayConfig) -> Resources:
     return Resources(tree + last, 0.74 * tree) * c.pixels + accumulators(c)
 
 
+def products(c: ArrayConfig) -> Resources:
+    """What products and 1x1 residuals add to a pipeline: two multiplexers."""
+    return Resources(c.multiplier_bits + c.activation_bits * (1 + c.slots) / 2, 2) if c.product else Resources(0, 0)
+
+
+def tables(c: ArrayConfig) -> Resources:
+    """A pipeline's table: distributed memory of four quarters, a choice of one of them, a register."""
+    if not c.tables:
+        return Resources(0, 0)
+    quarters = 4 * c.activation_bits * max(1, (1 << c.activation_bits) // 256)
+    return Resources(quarters + 2 * c.activation_bits, c.activation_bits)
+
+
 def requantize(c: ArrayConfig, k: Coefficients) -> Resources:
     """One pipeline. The subtraction of an operands' sum wraps around, so that a narrow one cannot be left to the
     pre-adder of a DSP slice (Yosys 0.70 does so on xc7).
     """
-    return _scaling(c, k) + Resources((c.accumulator_bits + 1) * c.adder, 0)
+    return _scaling(c, k) + Resources((c.accumulator_bits + 1) * c.adder, 0) + products(c) + tables(c)
 
 
 def _scaling(c: ArrayConfig, k: Coefficients) -> Resources:
@@ -171,7 +184,7 @@ def memories(c: ArrayConfig, k: Coefficients) -> Resources:
     banks = Resources(0, bits, ram18(bits, c.feature_rows) / 2) * (c.pixels * c.simd)
     shapes = ((c.instruction_words, InstructionLayout(c).width, 1), (c.step_words, c.step_word_bits, 1),
               (c.weight_words, c.weight_word_bits, 1), (c.scale_words, c.start_word_bits, 2),
-              (c.scale_words, c.scale_word_bits, 2))
+              (c.scale_words, c.scale_word_bits, 2), (c.tables * c.table_words, 4 * c.activation_bits, 1))
     total = banks
     for words, width, latency in shapes:
         columns, rest = divmod(width, c.axi_data_bits)

@@ -84,7 +84,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         lambda: mobilenet_v1(width=0.125, resolution=64, classes=10)),
     "mobilenet_v2": Architecture(
         "ImageNet, MobileNet V2 1.0, 224x224x3, 300.8 M MACs", mobilenet_v2,
-        lambda: mobilenet_v2(width=0.1, resolution=64, classes=10, last=128)),
+        lambda: mobilenet_v2(width=0.125, resolution=64, classes=10, last=128, multiple=2)),
     "mobilenet_v3_small": Architecture(
         "ImageNet, MobileNet V3-small 1.0, 224x224x3, 56.5 M MACs", mobilenet_v3_small,
         lambda: mobilenet_v3_small(width=0.125, resolution=64, classes=10)),
@@ -101,10 +101,10 @@ ARCHITECTURES: dict[str, Architecture] = {
         "CIFAR-10, EffNet, 32x32x3, 5.6 M MACs", effnet, lambda: effnet(width=0.5, resolution=16)),
     "efficientnet_b0": Architecture(
         "ImageNet, EfficientNet-B0, 224x224x3, 385.8 M MACs", efficientnet_b0,
-        lambda: efficientnet_b0(width=0.0625, resolution=64, classes=10)),
+        lambda: efficientnet_b0(width=0.08, resolution=64, classes=10, multiple=2)),
     "efficientnet_b4": Architecture(
         "ImageNet, EfficientNet-B4, 380x380x3, 4393.8 M MACs", efficientnet_b4,
-        lambda: efficientnet_b4(width=0.033, depth=0.6, resolution=48, classes=10)),
+        lambda: efficientnet_b4(width=0.05, depth=0.6, resolution=48, classes=10, multiple=2)),
     "tiny_yolov3": Architecture(
         "COCO, Tiny-YOLOv3's finer head, 416x416x3, 2561.1 M MACs", tiny_yolov3,
         lambda: tiny_yolov3(width=0.0625, resolution=64, classes=5)),

@@ -68,16 +68,17 @@ class InvertedResidual(nn.Module):
 
 
 def mobilenet_v2(*, width: float = 1.0, resolution: int = 224, classes: int = 1000,
-                 last: int | None = None) -> Classifier:
+                 last: int | None = None, multiple: int = 8) -> Classifier:
     """MobileNet V2.
 
-    last  channels of the last convolution; None: 1280 times the width, and 1280 if that is below 1, as in the paper
+    last      channels of the last convolution; None: 1280 times the width, and 1280 if that is below 1, as in the paper
+    multiple  that channels are rounded to
     """
-    channels, last = rounded_channels(32 * width), last or rounded_channels(1280 * max(width, 1.0))
+    channels, last = rounded_channels(32 * width, multiple), last or rounded_channels(1280 * max(width, 1.0))
     layers: list[nn.Module] = [Unit(3, channels, 3, 2, function=nn.ReLU6)]
     for expansion, outputs, count, first_stride in V2_LAYERS:
         for index in range(count):
-            stride, scaled = 1 if index else first_stride, rounded_channels(outputs * width)
+            stride, scaled = 1 if index else first_stride, rounded_channels(outputs * width, multiple)
             layers.append(InvertedResidual(channels, channels * expansion, scaled, 3, stride, nn.ReLU6))
             channels = scaled
     return Classifier([*layers, Unit(channels, last, function=nn.ReLU6)], last, classes, resolution)

@@ -1,5 +1,7 @@
 """ShiftResNet and ShiftNet (Wu et al., "Shift: A Zero FLOP, Zero Parameter Alternative to Spatial Convolutions",
-CVPR 2018): channels moved by one pixel each take the place of spatial convolutions."""
+CVPR 2018): channels moved by a few pixels each take the place of spatial convolutions."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -7,13 +9,30 @@ from torch import nn
 from ..nn import GroupedShift2d, QuantAct
 from .blocks import Classifier, ConvNorm, NormActivation, Unit, convolution
 
-REPEATS = (5, 6, 7, 3)
-"""Modules of ShiftNet's groups."""
-WIDTHS = (64, 128, 256, 512)
-"""Channels of ShiftNet-A's groups."""
-KERNELS = (5, 5, 3, 3)
-FIRST, FURTHER = (4, 4, 3, 2), (4, 3, 2, 1)
-"""Expansion of each group's first module and of the others, in ShiftNet-A and -B."""
+STEM = 32
+"""Channels of ShiftNet's first layer."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """ShiftNet's modules that give maps of one size: the first has a stride of 2.
+
+    kernel   of the shifts, so that channels move by up to half of it
+    first    expansion of the first module
+    further  expansion of the others
+    """
+
+    channels: int
+    modules: int
+    kernel: int
+    first: int
+    further: int
+
+
+LARGE = (Group(64, 5, 5, 4, 4), Group(128, 6, 5, 4, 3), Group(256, 7, 3, 3, 2), Group(512, 3, 3, 2, 1))
+"""ShiftNet-A's, and with half of the channels ShiftNet-B's."""
+SMALL = (Group(32, 1, 3, 1, 1), Group(64, 4, 3, 1, 1), Group(128, 4, 3, 1, 1), Group(256, 3, 3, 1, 1))
+"""ShiftNet-C's."""
 
 
 class ShiftBlock(nn.Module):
@@ -56,28 +75,29 @@ def shift_resnet(depth: int = 20, expansion: int = 1, *, width: float = 1.0, res
 class ConvShiftConv(nn.Module):
     """ShiftNet's CSC module: batch norm, ReLU, 1x1 convolution, shift, batch norm, ReLU, 1x1 convolution, shortcut.
 
-    With stride 1 the shortcut is x, added; with stride 2 it is x averaged over 3x3 pixels, and its channels stand
-    behind those of the convolution, so that together they are `outputs`. The paper has the shift before the second
-    batch norm; here it is behind the quantizer, which is the same but for the pixels that come in at the map's border:
-    0 instead of the batch norm's offset. x, y: signed.
+    With stride 1 the shortcut is x, added. With stride 2 and `appended` it is x averaged over 3x3 pixels, and its
+    channels stand behind those of the convolution, so that together they are `outputs`; otherwise there is none. The
+    paper has the shift before the second batch norm; here it is behind the quantizer, which is the same but for the
+    pixels that come in at the map's border: 0 instead of the batch norm's offset. x, y: signed.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int, kernel: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int, kernel: int, appended: bool) -> None:
         super().__init__()
-        added = outputs - inputs if stride > 1 else outputs
-        middle = added * expansion
+        self.added, self.appended = stride == 1, stride > 1 and appended
+        made = outputs - inputs if self.appended else outputs
+        middle = made * expansion
         self.before = NormActivation(inputs)
         self.expand = Unit(inputs, middle)
         self.shift = GroupedShift2d(middle, kernel)
-        self.reduce = convolution(middle, added, stride=stride)
-        self.shortcut = nn.AvgPool2d(3, stride, 1) if stride > 1 else nn.Identity()
-        self.stride = stride
+        self.reduce = convolution(middle, made, stride=stride)
+        self.pool = nn.AvgPool2d(3, stride, 1) if self.appended else nn.Identity()
         self.act = QuantAct(8, signed=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.reduce(self.shift(self.expand(self.before(x))))
-        shortcut = self.shortcut(x)
-        return self.act(y + shortcut if self.stride == 1 else torch.cat([y, shortcut], dim=1))
+        if self.added:
+            y = y + x
+        return self.act(torch.cat([y, self.pool(x)], dim=1) if self.appended else y)
 
 
 class Stem(nn.Module):
@@ -92,35 +112,36 @@ class Stem(nn.Module):
         return self.act(self.conv(x))
 
 
-def _shiftnet(width: float, repeats: tuple[int, ...], first: tuple[int, ...], further: tuple[int, ...],
-              resolution: int, classes: int) -> Classifier:
-    channels = round(32 * width)
+def _shiftnet(groups: tuple[Group, ...], width: float, resolution: int, classes: int, appended: bool) -> Classifier:
+    channels = round(STEM * width)
     layers: list[nn.Module] = [Stem(channels)]
-    for outputs, count, kernel, before, behind in zip(WIDTHS, repeats, KERNELS, first, further, strict=True):
-        for index in range(count):
-            expansion, stride = (behind, 1) if index else (before, 2)
-            layers.append(ConvShiftConv(channels, round(outputs * width), stride, expansion, kernel))
-            channels = round(outputs * width)
+    for group in groups:
+        outputs = round(group.channels * width)
+        for index in range(group.modules):
+            expansion, stride = (group.further, 1) if index else (group.first, 2)
+            layers.append(ConvShiftConv(channels, outputs, stride, expansion, group.kernel, appended))
+            channels = outputs
     return Classifier([*layers, NormActivation(channels)], channels, classes, resolution)
 
 
 def shiftnet_a(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Classifier:
     """ShiftNet-A: 7x7 stem of 32 channels, four groups of CSC modules, shifts of 5x5 and 3x3.
 
-    Repeats and expansions are those of a public reimplementation; parameters and multiply-accumulates are the paper's.
+    Modules and expansions are those of a public reimplementation; parameters and multiply-accumulates are the paper's.
     """
-    return _shiftnet(width, REPEATS, FIRST, FURTHER, resolution, classes)
+    return _shiftnet(LARGE, width, resolution, classes, True)
 
 
 def shiftnet_b(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Classifier:
     """ShiftNet-B: ShiftNet-A with half of all channels; its parameters and multiply-accumulates are the paper's."""
-    return _shiftnet(width / 2, REPEATS, FIRST, FURTHER, resolution, classes)
+    return _shiftnet(LARGE, width / 2, resolution, classes, True)
 
 
 def shiftnet_c(*, width: float = 1.0, resolution: int = 224, classes: int = 1000) -> Classifier:
-    """ShiftNet-C: half of ShiftNet-A's channels and no expansion.
+    """ShiftNet-C: fewer modules of fewer channels, no expansion, shifts of 3x3.
 
-    The layout was not to be found: expansions of 1 and a module less in the third group are assumed, which gives the
-    paper's 0.78 million parameters.
+    Modules and channels are recalled from the paper and could not be looked up. That modules with stride 2 have no
+    shortcut is assumed: the first group has as many channels as the stem, none is left to append to; without a
+    shortcut the parameters are the paper's 0.78 million, with channels appended in the other groups 0.70 million.
     """
-    return _shiftnet(width / 2, (5, 6, 6, 3), (1, 1, 1, 1), (1, 1, 1, 1), resolution, classes)
+    return _shiftnet(SMALL, width, resolution, classes, False)

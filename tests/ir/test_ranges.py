@@ -5,7 +5,9 @@ import pytest
 
 from shifthw.ir import (
     AdderConv2d,
+    BilinearUpsample2d,
     IntType,
+    Multiply,
     ShiftConv2d,
     ShiftWeight,
     SumPool2d,
@@ -70,6 +72,28 @@ def test_sum_pool_and_bound_of_partial_sums() -> None:
     assert (lo.tolist(), hi.tolist()) == ([-8192, -8192], [8128, 8128])
     assert largest_partial_sum(pool, source) == 8192
     assert largest_partial_sum(conv([[128, -1, 2]]), TensorType((3, 1, 1), IntType(8, False))) == 131 * 255
+
+
+@pytest.mark.parametrize(("one", "other", "smallest", "largest"), [
+    (IntType(8, False), IntType(8, False), 0, 255 * 255), (IntType(8, True), IntType(8, False), -128 * 255, 127 * 255),
+    (IntType(8, False), IntType(4, True), -255 * 8, 255 * 7), (IntType(8, True), IntType(8, True), -128 * 127, 1 << 14),
+])
+def test_range_of_products(one: IntType, other: IntType, smallest: int, largest: int) -> None:
+    sources = TensorType((3, 4, 5), one), TensorType((3, 1, 1), other)
+    lo, hi = accumulator_range(Multiply(), *sources)
+    assert (lo.tolist(), hi.tolist()) == ([smallest] * 3, [largest] * 3)
+    assert accumulator_type(Multiply(), *sources) == IntType.holding(smallest, largest)
+
+
+def test_range_of_an_enlargement_between_pixels() -> None:
+    lo, hi = accumulator_range(BilinearUpsample2d(), TensorType((2, 4, 5), IntType(8, True)))
+    assert (lo.tolist(), hi.tolist()) == ([16 * -128] * 2, [16 * 127] * 2)
+
+
+def test_products_beyond_the_supported_width_are_refused() -> None:
+    wide = TensorType((2, 1, 1), IntType(32, False))
+    with pytest.raises(ValueError, match="sums need 65 bits"):
+        accumulator_range(Multiply(), wide, wide)
 
 
 def test_sums_beyond_the_supported_width_are_refused() -> None:

@@ -9,13 +9,22 @@ from shifthw import zoo
 from shifthw.errors import UnsupportedModel
 from shifthw.ir import (
     AdderConv2d,
+    AddressShift2d,
+    BilinearUpsample2d,
+    Concat,
     Graph,
     Input,
     IntType,
+    Lookup,
+    Multiply,
     Node,
     Requantize,
+    SelectChannels,
+    SpatialShift2d,
     TensorType,
+    Upsample2d,
     accumulator_type,
+    interpret,
     output_shape,
     verify,
 )
@@ -53,6 +62,64 @@ def test_adder_layer_comes_back_and_is_checked() -> None:
         from_document(document, arrays | {"adder/weight": op.weight[0]})
     with pytest.raises(UnsupportedModel, match="has weights float64"):
         verify(from_document(document, arrays | {"adder/weight": op.weight * 1.0}))
+
+
+def moving() -> Graph:
+    """Every operation that moves values, a product, an enlargement between pixels, a table."""
+    u8, u10, shape = IntType(8, False), IntType(10, False), (2, 3, 4)
+    small, large = TensorType(shape, u8), TensorType((3, 6, 4), u8)
+    kept = Requantize((np.ones(2, np.int64),), np.zeros(2, np.int64), 4, 0, 255)
+    wide = accumulator_type(BilinearUpsample2d(), small)
+    nodes = (
+        Node("x", Input(), (), small),
+        Node("shift", SpatialShift2d(np.array([[0, -3], [7, 1]]), 2), ("x",), TensorType(shape, u10, 0.25)),
+        Node("strided", SpatialShift2d(np.array([[0, -3], [7, 1]]), 1, (1, 2)), ("x",), TensorType((2, 3, 2), u8)),
+        Node("quarter", kept, ("shift",), small),
+        Node("address", AddressShift2d(np.array([-5, 2])), ("quarter",), small),
+        Node("product", Multiply(), ("x", "address"), TensorType(shape, accumulator_type(Multiply(), small, small))),
+        Node("scaled", kept, ("product",), small),
+        Node("table", Lookup(np.arange(256)[::-1].copy(), "leaky_relu 0.125"), ("scaled",), small),
+        Node("pick", SelectChannels(np.array([1])), ("table",), TensorType((1, 3, 4), u8)),
+        Node("join", Concat(), ("pick", "x"), TensorType((3, 3, 4), u8)),
+        Node("tall", Upsample2d((2, 1)), ("join",), large),
+        Node("stuffed", Upsample2d((2, 3), zeros=True), ("strided",), TensorType((2, 6, 6), u8)),
+        Node("double", BilinearUpsample2d(), ("x",), TensorType((2, 6, 8), wide)),
+        Node("enlarged", kept, ("double",), TensorType((2, 6, 8), u8)),
+    )
+    return Graph("moves", nodes, ("tall", "stuffed", "enlarged"))
+
+
+def test_moves_products_and_tables_come_back() -> None:
+    graph = moving()
+    verify(graph)
+    document, arrays = to_document(graph)
+    again = from_document(json.loads(json.dumps(document)), arrays)
+    verify(again)
+    assert to_document(again)[0] == document
+    assert [node.output for node in again.nodes] == [node.output for node in graph.nodes]
+    images = np.random.default_rng(5).integers(0, 256, (3, 2, 3, 4))
+    results, expected = interpret(again, images, keep="all"), interpret(graph, images, keep="all")
+    assert all(np.array_equal(results[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize(("node", "field", "value", "message"), [
+    ("shift", "per_pixel", True, "per_pixel must be int"), ("shift", "stride", 2, "stride must be list"),
+    ("tall", "factor", [2.0, 1], "factor must be a list of int"), ("tall", "zeros", 0, "zeros must be bool"),
+    ("table", "function", 3, "function must be str"),
+])
+def test_malformed_field_is_named(node: str, field: str, value: object, message: str) -> None:
+    document, arrays = to_document(moving())
+    next(entry for entry in document["nodes"] if entry["name"] == node)[field] = value
+    with pytest.raises(TypeError, match=message):
+        from_document(document, arrays)
+
+
+@pytest.mark.parametrize("key", ["shift/displacement", "address/offset", "pick/channels", "table/table"])
+def test_missing_array_is_named(key: str) -> None:
+    document, arrays = to_document(moving())
+    del arrays[key]
+    with pytest.raises(KeyError, match=key):
+        from_document(document, arrays)
 
 
 def test_unknown_operation_is_named() -> None:

@@ -10,17 +10,25 @@ import pytest
 from shifthw.errors import UnsupportedModel
 from shifthw.ir import (
     AdderConv2d,
+    AddressShift2d,
+    BilinearUpsample2d,
+    Concat,
     Flatten,
     Graph,
     Input,
     IntType,
+    Lookup,
     MaxPool2d,
+    Multiply,
     Node,
     Requantize,
+    SelectChannels,
     ShiftConv2d,
     ShiftWeight,
+    SpatialShift2d,
     SumPool2d,
     TensorType,
+    Upsample2d,
     interpret,
     verify,
 )
@@ -49,9 +57,32 @@ def good() -> Graph:
     return Graph("net", nodes, ("flat",))
 
 
-def changed(name: str, /, **fields: object) -> Graph:
-    """The good graph with fields of one node replaced; `op_` prefixed ones are the operation's."""
-    graph = good()
+def moving() -> Graph:
+    """Shifts, channels taken and joined, enlargements, a product, a table."""
+    ones, zeros = np.ones(2, np.int64), np.zeros(2, np.int64)
+    act, still = TensorType((2, 4, 4), U8), np.zeros((2, 2), np.int64)
+    kept = Requantize((ones,), zeros, 4, 0, 255)
+    nodes = (
+        Node("input", Input(), (), act),
+        Node("shift", SpatialShift2d(still - 1), ("input",), act),
+        Node("halves", SpatialShift2d(still + 1, 2, (2, 1)), ("input",), TensorType((2, 2, 4), IntType(10, False))),
+        Node("address", AddressShift2d(ones), ("shift",), act),
+        Node("pick", SelectChannels(np.array([1, 1, 0])), ("address",), TensorType((3, 4, 4), U8)),
+        Node("join", Concat(), ("pick", "input"), TensorType((5, 4, 4), U8)),
+        Node("large", Upsample2d((1, 3)), ("join",), TensorType((5, 4, 12), U8)),
+        Node("double", BilinearUpsample2d(), ("input",), TensorType((2, 8, 8), IntType(13, True))),
+        Node("doubled", kept, ("double",), TensorType((2, 8, 8), U8)),
+        Node("pool", MaxPool2d((4, 4), (1, 1)), ("input",), TensorType((2, 1, 1), U8)),
+        Node("product", Multiply(), ("input", "pool"), TensorType((2, 4, 4), IntType(17, True))),
+        Node("scaled", kept, ("product",), act),
+        Node("table", Lookup(np.arange(256) - 100, "f"), ("scaled",), TensorType((2, 4, 4), IntType(9, True))),
+    )
+    return Graph("moves", nodes, ("large", "doubled", "table", "halves"))
+
+
+def changed(name: str, /, graph: Graph | None = None, **fields: object) -> Graph:
+    """The good graph, or another, with fields of one node replaced; `op_` prefixed ones are the operation's."""
+    graph = graph or good()
     node = graph[name]
     op = replace(node.op, **{key[3:]: value for key, value in fields.items() if key.startswith("op_")})
     fields = {key: value for key, value in fields.items() if not key.startswith("op_")}
@@ -138,8 +169,58 @@ BAD: dict[str, tuple[Callable[[], Graph], str]] = {
 }
 
 
-def test_good_graph_passes() -> None:
+def moved(name: str, /, **fields: object) -> tuple[Callable[[], Graph], str]:
+    """A change to the graph of moves, and the message that it must give."""
+    message = fields.pop("message")
+    assert isinstance(message, str)
+    return lambda: changed(name, moving(), **fields), message
+
+
+BAD_MOVES: dict[str, tuple[Callable[[], Graph], str]] = {
+    "displacements of other channels": moved("shift", op_displacement=np.zeros((3, 2), np.int64),
+                                             message="displacements for 3 channels, its input has 2"),
+    "displacements of one number": moved("shift", op_displacement=np.zeros((2, 1), np.int64), message="[channels, 2]"),
+    "displacements of reals": moved("shift", op_displacement=np.zeros((2, 2)), message="displacements of another type"),
+    "far displacement": moved("shift", op_displacement=np.full((2, 2), -65537), message=r"-65537\.\.-65537; must be"),
+    "thirds of pixels": moved("shift", op_per_pixel=3, message="has 3 steps per pixel"),
+    "shift's stride": moved("shift", op_stride=(0, 1), message=r"strides \(0, 1\)"),
+    "halves of 8 bits": moved("halves", output=tensor((2, 2, 4), 8, False), message="makes u8 of u8; must make u10"),
+    "halves of halves of 32 bits": moved("input", output=tensor((2, 4, 4), 32, False), message="must make u32|u34"),
+    "whole pixels of 10 bits": moved("shift", output=tensor((2, 4, 4), 10, False), message="makes u10 of u8"),
+    "strided size": moved("halves", output=tensor((2, 4, 4), 10, False), message=r"its inputs give \(2, 2, 4\)"),
+    "offsets of other channels": moved("address", op_offset=np.zeros(1, np.int64), message="for 1 channels"),
+    "offsets of two dimensions": moved("address", op_offset=np.zeros((2, 1), np.int64), message="offsets of another"),
+    "far offset": moved("address", op_offset=np.array([0, 65537]), message=r"must be within -65536\.\.65536"),
+    "channel that is not there": moved("pick", op_channels=np.array([0, 2, 1]), message=r"channels 0\.\.2; must"),
+    "channel below 0": moved("pick", op_channels=np.array([0, -1, 1]), message=r"channels -1\.\.1; must be within 0"),
+    "no channels": moved("pick", op_channels=np.zeros(0, np.int64), message="at least one"),
+    "channels taken": moved("pick", op_channels=np.array([0]), message=r"its inputs give \(1, 4, 4\)"),
+    "join of two sizes": moved("join", inputs=("pick", "pool"), message="joins maps 4x4 u8 and 1x1 u8; they must be"),
+    "join of two types": moved("join", inputs=("pick", "halves"), message="joins maps 4x4 u8 and 2x4 u10"),
+    "join of an accumulator": moved("table", op=Concat(), inputs=("double",), message="only a Requantize may"),
+    "join of nothing": moved("join", inputs=(), message="has 0 inputs, must have"),
+    "factor of 0": moved("large", op_factor=(0, 3), message=r"factor \(0, 3\); must be two whole numbers of 1 or more"),
+    "zeros is no bool": moved("large", op_zeros=1, message="must be two whole numbers"),
+    "enlarged size": moved("large", op_factor=(3, 1), message=r"its inputs give \(5, 12, 4\)"),
+    "narrow enlargement": moved("double", output=tensor((2, 8, 8), 12, True), message="s12 accumulator; its sums need s13"),
+    "enlargement read by a pool": moved("table", op=MaxPool2d((1, 1), (1, 1)), inputs=("double",),
+                                        message="only a Requantize may"),
+    "product of one": moved("product", inputs=("input",), message="has 1 inputs, must have 2"),
+    "product with a larger map": moved("product", inputs=("pool", "input"), message="joins tensors of shapes"),
+    "product with other channels": moved("product", inputs=("input", "pick"), message="joins tensors of shapes"),
+    "narrow product": moved("product", output=tensor((2, 4, 4), 16, True), message="its sums need s17"),
+    "product as output": (lambda: replace(moving(), outputs=("product",)), "product .*not quantized"),
+    "short table": moved("table", op_table=np.arange(128), message="has 128 entries; must be 256, one per value"),
+    "table beyond its type": moved("table", op_table=np.arange(256) + 1, message=r"entries 1\.\.256; must be within"),
+    "table of int32": moved("table", op_table=np.zeros(256, np.int32), message="entries of another type"),
+    "table of wide values": moved("table", inputs=("halves",), message="reads 10-bit activations; a table takes at most 8"),
+    "function is no name": moved("table", op_function=None, message="has the function None; must be a name"),
+}
+
+
+def test_good_graphs_pass() -> None:
     verify(good())
+    verify(moving())
 
 
 def test_residual_that_adds_nothing_is_legal() -> None:
@@ -150,7 +231,7 @@ def test_residual_that_adds_nothing_is_legal() -> None:
     assert np.array_equal(interpret(graph, images)["flat"], interpret(alone, images)["flat"])
 
 
-@pytest.mark.parametrize(("make", "message"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize(("make", "message"), (BAD | BAD_MOVES).values(), ids=BAD | BAD_MOVES)
 def test_inconsistency_is_named(make: Callable[[], Graph], message: str) -> None:
     with pytest.raises(UnsupportedModel, match=message) as caught:
         verify(make())
