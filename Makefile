@@ -1,6 +1,7 @@
 # make demo   the main job on a trained network: build, simulate, compare
 # make test   lint, types, tests (minutes)
 # make slow   the tests that take longer
+# make networks   of those, the field's networks: built, simulated, compiled at full size; in two processes
 # Everything is installed into .venv, once.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 DEMO := build/demo
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test slow networks lint clean
 
 demo: $(STAMP)
 	mkdir -p $(DEMO)
@@ -24,6 +25,10 @@ test: lint
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+networks: $(STAMP)
+	$(BIN)/python -m pytest tests/sim/test_architectures.py -k half0 & first=$$!; \
+	$(BIN)/python -m pytest tests/sim/test_architectures.py -k half1 && wait $$first
 
 # Type checkers know only packages that lie as they are imported: build/typed links them together so.
 lint: $(STAMP)

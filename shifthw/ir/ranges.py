@@ -3,7 +3,7 @@
 import numpy as np
 
 from .graph import AdderConv2d, BilinearUpsample2d, Multiply, ShiftConv2d, SumOp, SumPool2d, WindowSum
-from .types import IntType, TensorType
+from .types import IntType, TensorType, bits_holding
 
 MAX_ACCUMULATOR_BITS = 60
 """Widest accumulator that a graph may hold: room for the interpreter's exact 64-bit arithmetic."""
@@ -22,7 +22,7 @@ def accumulator_range(op: SumOp, *sources: TensorType) -> tuple[np.ndarray, np.n
             smallest, largest = _product_range(*sources)
         case _:
             smallest, largest = _weighted_range(op, sources[0])
-    bits = IntType.holding(min(smallest), max(largest)).bits if len(smallest) else 1
+    bits = bits_holding(min(smallest), max(largest)) if len(smallest) else 1
     if bits > MAX_ACCUMULATOR_BITS:
         raise ValueError(f"sums need {bits} bits; at most {MAX_ACCUMULATOR_BITS} are supported")
     return smallest.astype(np.int64), largest.astype(np.int64)

@@ -6,6 +6,11 @@ from functools import cached_property
 import numpy as np
 
 
+def bits_holding(lo: int, hi: int) -> int:
+    """Bits of the narrowest signed integer that holds every one of lo..hi."""
+    return max(lo.bit_length() if lo >= 0 else (-lo - 1).bit_length(), hi.bit_length()) + 1
+
+
 @dataclass(frozen=True, order=True)
 class IntType:
     """A two's complement or unsigned integer of `bits` (1..64) bits."""
@@ -30,7 +35,7 @@ class IntType:
     @classmethod
     def holding(cls, lo: int, hi: int) -> "IntType":
         """The narrowest signed type that holds every integer of lo..hi."""
-        return cls(max(lo.bit_length() if lo >= 0 else (-lo - 1).bit_length(), hi.bit_length()) + 1, True)
+        return cls(bits_holding(lo, hi), True)
 
     def __str__(self) -> str:
         return f"{'s' if self.signed else 'u'}{self.bits}"

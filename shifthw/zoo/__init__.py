@@ -64,14 +64,26 @@ def describe(name: str) -> str:
     return _entry(name).description
 
 
-def build(name: str) -> Graph:
-    """The integer graph of a network; the same every time. Raises UnsupportedModel for an unknown name."""
-    return _entry(name).build().graph
+def build(name: str, *, reduced: bool = False) -> Graph:
+    """The integer graph of a network, or of its reduced form; the same every time.
+
+    Raises UnsupportedModel for an unknown name, and for a reduced form that there is none of.
+    """
+    return _model(name, reduced).graph
 
 
-def write(name: str, path: str | Path) -> None:
-    """Write the network's model file, atomically."""
-    write_model(_entry(name).build(), path)
+def write(name: str, path: str | Path, *, reduced: bool = False) -> None:
+    """Write the model file of a network, or of its reduced form, atomically. Raises as build does."""
+    write_model(_model(name, reduced), path)
+
+
+def _model(name: str, reduced: bool) -> Model:
+    entry = _entry(name)
+    if not reduced:
+        return entry.build()
+    if entry.reduced is None:
+        raise UnsupportedModel(f"zoo: {name!r} has trained weights and no reduced form; build it as it is")
+    return entry.reduced()
 
 
 def _entry(name: str) -> Entry:

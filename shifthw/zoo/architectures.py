@@ -37,34 +37,34 @@ ARCHITECTURES: dict[str, Architecture] = {
         lambda: shift_resnet(8, 3, width=0.5, resolution=16)),
     "shift_resnet56": Architecture(
         "CIFAR-10, ShiftResNet-56, expansion 3, 32x32x3, 44.7 M MACs", lambda: shift_resnet(56, 3),
-        lambda: shift_resnet(14, 3, width=0.5, resolution=16)),
+        lambda: shift_resnet(14, 3, width=0.45, resolution=16)),
     "shiftnet_a": Architecture(
         "ImageNet, ShiftNet-A, 224x224x3, 1424.3 M MACs", shiftnet_a,
-        lambda: shiftnet_a(width=0.25, resolution=64, classes=10)),
+        lambda: shiftnet_a(width=0.12, resolution=64, classes=10)),
     "shiftnet_b": Architecture(
         "ImageNet, ShiftNet-B, 224x224x3, 371.0 M MACs", shiftnet_b,
-        lambda: shiftnet_b(width=0.5, resolution=64, classes=10)),
+        lambda: shiftnet_b(width=0.22, resolution=64, classes=10)),
     "shiftnet_c": Architecture(
-        "ImageNet, ShiftNet-C, 224x224x3, 148.6 M MACs", shiftnet_c,
-        lambda: shiftnet_c(width=0.5, resolution=64, classes=10)),
+        "ImageNet, ShiftNet-C, 224x224x3, 155.6 M MACs", shiftnet_c,
+        lambda: shiftnet_c(width=0.3, resolution=64, classes=10)),
     "as_resnet_w32": Architecture(
         "ImageNet, AS-ResNet-w32, active shifts of half pixels, 224x224x3, 166.8 M MACs", as_resnet,
         lambda: as_resnet(width=0.25, resolution=64, classes=10)),
     "as_resnet_w50": Architecture(
         "ImageNet, AS-ResNet-w50, active shifts of half pixels, 224x224x3, 397.6 M MACs", lambda: as_resnet(50),
-        lambda: as_resnet(50, width=0.25, resolution=48, classes=10)),
+        lambda: as_resnet(50, width=0.18, resolution=48, classes=10)),
     "as_resnet_w68": Architecture(
         "ImageNet, AS-ResNet-w68, active shifts of half pixels, 224x224x3, 726.9 M MACs", lambda: as_resnet(68),
-        lambda: as_resnet(68, width=0.25, resolution=32, classes=10)),
+        lambda: as_resnet(68, width=0.1, resolution=32, classes=10)),
     "fe_net": Architecture(
         "ImageNet, FE-Net 1.0x, sparse shifts, 224x224x3, 299.7 M MACs", fe_net,
-        lambda: fe_net(width=0.5, resolution=64, classes=10)),
+        lambda: fe_net(width=0.125, resolution=64, classes=10)),
     "fe_net_wide": Architecture(
         "ImageNet, FE-Net 1.375x, sparse shifts, 224x224x3, 563.7 M MACs", lambda: fe_net(width=1.375),
-        lambda: fe_net(width=0.625, resolution=32, classes=10)),
+        lambda: fe_net(width=0.17, resolution=32, classes=10)),
     "fe_net_se": Architecture(
         "ImageNet, FE-Net 1.0x with squeeze-and-excitation, 224x224x3, 300.0 M MACs", lambda: fe_net(squeeze=True),
-        lambda: fe_net(width=0.5, squeeze=True, resolution=64, classes=10)),
+        lambda: fe_net(width=0.125, squeeze=True, resolution=64, classes=10)),
     "address_net20": Architecture(
         "CIFAR-100, AddressNet-20, 32x32x3, 22.0 M MACs", address_net, lambda: address_net(8, width=0.4, classes=10)),
     "address_net44": Architecture(

@@ -67,6 +67,7 @@ def moving() -> Graph:
         Node("shift", SpatialShift2d(still - 1), ("input",), act),
         Node("halves", SpatialShift2d(still + 1, 2, (2, 1)), ("input",), TensorType((2, 2, 4), IntType(10, False))),
         Node("address", AddressShift2d(ones), ("shift",), act),
+        Node("narrow", Requantize((ones,), zeros, 1, 0, 127), ("address",), TensorType((2, 4, 4), IntType(7, False))),
         Node("pick", SelectChannels(np.array([1, 1, 0])), ("address",), TensorType((3, 4, 4), U8)),
         Node("join", Concat(), ("pick", "input"), TensorType((5, 4, 4), U8)),
         Node("large", Upsample2d((1, 3)), ("join",), TensorType((5, 4, 12), U8)),
@@ -84,7 +85,8 @@ def changed(name: str, /, graph: Graph | None = None, **fields: object) -> Graph
     """The good graph, or another, with fields of one node replaced; `op_` prefixed ones are the operation's."""
     graph = graph or good()
     node = graph[name]
-    op = replace(node.op, **{key[3:]: value for key, value in fields.items() if key.startswith("op_")})
+    op = fields.pop("op", node.op)
+    op = replace(op, **{key[3:]: value for key, value in fields.items() if key.startswith("op_")})  # type: ignore
     fields = {key: value for key, value in fields.items() if not key.startswith("op_")}
     fresh = replace(node, op=op, **fields)
     return replace(graph, nodes=tuple(fresh if other.name == name else other for other in graph.nodes))
@@ -195,14 +197,15 @@ BAD_MOVES: dict[str, tuple[Callable[[], Graph], str]] = {
     "channel below 0": moved("pick", op_channels=np.array([0, -1, 1]), message=r"channels -1\.\.1; must be within 0"),
     "no channels": moved("pick", op_channels=np.zeros(0, np.int64), message="at least one"),
     "channels taken": moved("pick", op_channels=np.array([0]), message=r"its inputs give \(1, 4, 4\)"),
-    "join of two sizes": moved("join", inputs=("pick", "pool"), message="joins maps 4x4 u8 and 1x1 u8; they must be"),
-    "join of two types": moved("join", inputs=("pick", "halves"), message="joins maps 4x4 u8 and 2x4 u10"),
+    "join of two sizes": moved("join", inputs=("halves", "input"), message="joins maps 2x4 u10 and 4x4 u8; they"),
+    "join of two types": moved("join", inputs=("input", "narrow"), message="joins maps 4x4 u8 and 4x4 u7"),
     "join of an accumulator": moved("table", op=Concat(), inputs=("double",), message="only a Requantize may"),
     "join of nothing": moved("join", inputs=(), message="has 0 inputs, must have"),
     "factor of 0": moved("large", op_factor=(0, 3), message=r"factor \(0, 3\); must be two whole numbers of 1 or more"),
     "zeros is no bool": moved("large", op_zeros=1, message="must be two whole numbers"),
     "enlarged size": moved("large", op_factor=(3, 1), message=r"its inputs give \(5, 12, 4\)"),
-    "narrow enlargement": moved("double", output=tensor((2, 8, 8), 12, True), message="s12 accumulator; its sums need s13"),
+    "narrow enlargement": moved("double", output=tensor((2, 8, 8), 12, True),
+                                message="s12 accumulator; its sums need s13"),
     "enlargement read by a pool": moved("table", op=MaxPool2d((1, 1), (1, 1)), inputs=("double",),
                                         message="only a Requantize may"),
     "product of one": moved("product", inputs=("input",), message="has 1 inputs, must have 2"),
@@ -213,7 +216,8 @@ BAD_MOVES: dict[str, tuple[Callable[[], Graph], str]] = {
     "short table": moved("table", op_table=np.arange(128), message="has 128 entries; must be 256, one per value"),
     "table beyond its type": moved("table", op_table=np.arange(256) + 1, message=r"entries 1\.\.256; must be within"),
     "table of int32": moved("table", op_table=np.zeros(256, np.int32), message="entries of another type"),
-    "table of wide values": moved("table", inputs=("halves",), message="reads 10-bit activations; a table takes at most 8"),
+    "table of wide values": moved("table", inputs=("halves",), output=tensor((2, 2, 4), 9, True),
+                                  message="reads 10-bit activations; a table takes at most 8"),
     "function is no name": moved("table", op_function=None, message="has the function None; must be a name"),
 }
 

@@ -1,7 +1,7 @@
 """Requantize against its model, and the model against Python's integers."""
 
+import itertools
 from fractions import Fraction
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -23,14 +23,16 @@ SHAPES: dict[str, tuple[int, int, int, int, tuple[int, ...], int | None]] = {
     "sum narrower than the code": (16, 6, 0, 6, (0,), None),
     "wide": (32, 56, 25, 70, (1, 40), 7),
 }
+MULTIPLYING = [name for name, (_, _, multiplier, _, _, residual) in SHAPES.items() if multiplier and residual is not None]
+"""Shapes that products are possible with."""
 
 
-def create(shape: str, ties_to_even: bool = False, operand_sum: bool = False) -> Requantize:
+def create(shape: str, ties_to_even: bool = False, operand_sum: bool = False, product: bool = False) -> Requantize:
     """The component of one of SHAPES."""
     activation, accumulator, multiplier, bias, shifts, residual = SHAPES[shape]
     return Requantize(activation_bits=activation, accumulator_bits=accumulator, multiplier_bits=multiplier,
                       bias_bits=bias, shifts=shifts, residual=residual is not None, residual_shift=residual or 0,
-                      ties_to_even=ties_to_even, operand_sum=operand_sum)
+                      ties_to_even=ties_to_even, operand_sum=operand_sum, product=product)
 
 
 def extremes(bits: int) -> list[int]:
@@ -42,6 +44,7 @@ def extremes(bits: int) -> list[int]:
 def operand_sets(dut: Requantize, count: int, seed: int) -> list[dict[str, int]]:
     """All combinations of the operands' extremes, then random ones; clamps and shifts random.
 
+    With product, half of the random ones multiply, and all combinations that do come first; none of them are in order.
     With ties_to_even, half of the random ones have a bias that makes the sum a tie, or a tie but for its highest
     fraction bit, if there is one in range.
     """
@@ -55,12 +58,14 @@ def operand_sets(dut: Requantize, count: int, seed: int) -> list[dict[str, int]]
     r_corners = [0, (1 << a) - 1] if dut.residual else [0]
     m_corners = extremes(m_bits)[:3] if m_bits else [1]
     mr_corners = m_corners if dut.residual else [1]
-    sets = [dict(zip(("acc", "m", "b", "r", "mr"), values, strict=True)) for values in product(
+    sets = [dict(zip(("acc", "m", "b", "r", "mr"), values, strict=True)) for values in itertools.product(
         extremes(dut.accumulator_bits), m_corners, extremes(dut.bias_bits)[:2], r_corners, mr_corners)]
     for _ in range(count):
         sets.append({"acc": number(dut.accumulator_bits), "m": number(m_bits) if m_bits else 1,
                      "b": number(dut.bias_bits), "r": number(a) % (1 << a) if dut.residual else 0,
                      "mr": number(m_bits) if m_bits and dut.residual else 1})
+    if dut.product:
+        sets = with_products(dut, sets, count, rng)
     clamps = [(-1 << a, (1 << a) - 1), (0, (1 << a) - 1), (-1 << (a - 1), (1 << (a - 1)) - 1), (0, 0), (-1, 2)]
     for n, values in enumerate(sets):
         if dut.operand_sum:
@@ -77,10 +82,46 @@ def operand_sets(dut: Requantize, count: int, seed: int) -> list[dict[str, int]]
     return sets
 
 
+def with_products(dut: Requantize, sets: list[dict[str, int]], count: int,
+                  rng: np.random.Generator) -> list[dict[str, int]]:
+    """The sets, the last `count` of them last, and those that multiply: multipliers are cut to what their factor holds.
+
+    A sign that nothing multiplies with is noise.
+    """
+    top = 1 << (dut.activation_bits - 1)
+    corners = [dict(zip(("acc", "m", "b", "r", "mr", "multiply", "r_signed"), values, strict=True))
+               for values in itertools.product(
+                   extremes(dut.accumulator_bits), [1], extremes(dut.bias_bits)[:2], [0, 1, top - 1, top, 2 * top - 1],
+                   extremes(dut.multiplier_bits)[:3], [1], [0, 1])]
+    plain = [{**values, "multiply": 0, "r_signed": int(rng.integers(2))} for values in sets[:-count]]
+    mixed = [{**values, "multiply": int(rng.integers(2)), "r_signed": int(rng.integers(2))} for values in sets[-count:]]
+    everything = [*corners, *plain]
+    everything = [everything[n] for n in rng.permutation(len(everything))] + mixed
+    for values in everything:
+        if values["multiply"]:
+            values["mr"] = fitting(dut, value_of(dut, values), values["mr"])
+    return everything
+
+
+def fitting(dut: Requantize, v: int, mr: int) -> int:
+    """The multiplier next to mr whose product with v is within multiplier_bits."""
+    limit = 1 << (dut.multiplier_bits - 1)
+    if v < 0:
+        return max(-((limit - 1) // -v), min(mr, limit // -v, limit - 1))
+    return max(-(limit // v), min(mr, (limit - 1) // v)) if v else mr
+
+
+def value_of(dut: Requantize, v: dict[str, int]) -> int:
+    """The number that r's bits are."""
+    return v["r"] - ((v["r"] >> (dut.activation_bits - 1)) << dut.activation_bits) * v["r_signed"]
+
+
 def total_of(dut: Requantize, v: dict[str, int]) -> int:
     """The sum, in Python's integers."""
     half = 1 << (dut.accumulator_bits - 1)
     operand = (v["acc"] - v.get("less", 0) + half) % (2 * half) - half
+    if v.get("multiply"):
+        return operand * value_of(dut, v) * v["mr"] + v["b"]
     return operand * v["m"] + (v["r"] << dut.residual_shift) * v["mr"] + v["b"]
 
 
@@ -94,9 +135,10 @@ def reference(dut: Requantize, v: dict[str, int]) -> int:
 
 
 @pytest.mark.parametrize(("ties_to_even", "operand_sum"), [(False, False), (True, False), (True, True)])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_hardware_and_model(shape: str, ties_to_even: bool, operand_sum: bool) -> None:
-    dut = create(shape, ties_to_even, operand_sum)
+@pytest.mark.parametrize(("shape", "product"), [*((shape, False) for shape in SHAPES),
+                                                *((shape, True) for shape in MULTIPLYING)])
+def test_hardware_and_model(shape: str, product: bool, ties_to_even: bool, operand_sum: bool) -> None:
+    dut = create(shape, ties_to_even, operand_sum, product)
     check_members(dut)
     sets = operand_sets(dut, 400, seed=12)
     inputs = [{name: value for name, value in values.items() if name in dut.signature.members} for values in sets]
@@ -106,7 +148,8 @@ def test_hardware_and_model(shape: str, ties_to_even: bool, operand_sum: bool) -
     for values, record in zip(sets, records, strict=True):
         model = dut.model(np.array([values["acc"]], object), values["m"], values["b"], r=values["r"], mr=values["mr"],
                           shift=dut.shifts[values["shift_select"]], lo=values["lo"], hi=values["hi"],
-                          even=bool(values.get("even")), less=values.get("less", 0))
+                          even=bool(values.get("even")), less=values.get("less", 0),
+                          multiply=bool(values.get("multiply")), r_signed=bool(values.get("r_signed")))
         assert record["y"] == reference(dut, values) == int(model[0]), values
 
 
@@ -115,6 +158,17 @@ def test_the_sweep_has_ties_that_change_the_result(shape: str) -> None:
     dut = model_only(create(shape, ties_to_even=True))
     changed = [v for v in operand_sets(dut, 400, seed=12) if reference(dut, v) != reference(dut, v | {"even": 0})]
     assert len(changed) >= (3 if any(dut.shifts) else 0)
+
+
+@pytest.mark.parametrize("shape", MULTIPLYING)
+def test_the_sweep_has_the_extremes_of_factors(shape: str) -> None:
+    dut = model_only(create(shape, product=True))
+    sets = [v for v in operand_sets(dut, 400, seed=12) if v["multiply"]]
+    factors = [value_of(dut, v) * v["mr"] for v in sets]
+    limit = 1 << (dut.multiplier_bits - 1)
+    assert min(factors) == -limit and max(factors) == limit - 1
+    sums = [total_of(dut, v) for v in sets]
+    assert -1 << (dut.sum_bits - 1) <= min(sums) and max(sums) < 1 << (dut.sum_bits - 1)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -131,4 +185,6 @@ def test_int64_and_wide_models_agree() -> None:
     acc = np.random.default_rng(14).integers(-1 << 23, 1 << 23, (3, 50))
     arguments: dict[str, Any] = {"m": -131072, "b": 123456789, "r": 200, "mr": -77, "shift": 16, "lo": -128, "hi": 127}
     assert narrow.sum_bits <= 64
-    assert np.array_equal(narrow.model(acc, **arguments), narrow.model(acc.astype(object), **arguments))
+    for products in ({}, {"multiply": True}, {"multiply": True, "r_signed": True}):
+        both = [narrow.model(each, **arguments, **products) for each in (acc, acc.astype(object))]
+        assert np.array_equal(*both)
