@@ -6,7 +6,7 @@ import pytest
 
 from shifthw.arch import ArrayConfig
 from shifthw.isa import Section
-from shifthw.rtl.program_loader import MEMORIES, ProgramLoader, memory_shape
+from shifthw.rtl.program_loader import ProgramLoader, memories, memory_shape
 
 from .axi_model import run
 from .program_image import Record, end, header, records
@@ -14,10 +14,10 @@ from .program_image import Record, end, header, records
 WIDTHS = [32, 64, 128]
 
 
-def config(data_bits: int) -> ArrayConfig:
-    """Memories of different, partly odd depths; every word has several columns, and the last is not full."""
+def config(data_bits: int, tables: int = 0) -> ArrayConfig:
+    """Memories of different, partly odd depths; every word but a table's has several columns, the last not full."""
     return ArrayConfig(pixels=2, simd=4, pe=4, axi_data_bits=data_bits, weight_words=37, step_words=5,
-                       scale_words=8, instruction_words=16)
+                       scale_words=8, instruction_words=16, activation_bits=7 if tables else 8, tables=tables)
 
 
 def random_record(c: ArrayConfig, section: Section, source: random.Random, first: int, count: int) -> Record:
@@ -29,7 +29,7 @@ def full_program(c: ArrayConfig, seed: int) -> list[Record]:
     """Every memory in full, in parts, an empty record among them."""
     source = random.Random(seed)
     content: list[Record] = [(Section.STEP, 0, [])]
-    for section in MEMORIES:
+    for section in memories(c):
         depth = memory_shape(c, section)[0]
         split = source.randrange(1, depth)
         content += [random_record(c, section, source, split, depth - split),
@@ -83,10 +83,12 @@ def load(dut: ProgramLoader, *images: list[int], stall: float = 0.0, last: int |
     return writes, verdicts
 
 
+@pytest.mark.parametrize("tables", [0, 3])
 @pytest.mark.parametrize("data_bits", WIDTHS)
 @pytest.mark.parametrize("stall", [0.0, 0.4])
-def test_writes_every_memory(data_bits: int, stall: float) -> None:
-    c = config(data_bits)
+def test_writes_every_memory(data_bits: int, stall: float, tables: int) -> None:
+    c = config(data_bits, tables)
+    assert len(memories(c)) == 5 + (tables > 0)
     first, second = full_program(c, 1), full_program(c, 2)
     images = [end(records(data_bits, content), data_bits) for content in (first, second)]
     writes, verdicts = load(ProgramLoader(config=c), *images, stall=stall)
@@ -155,6 +157,18 @@ def test_malformed_records(data_bits: int) -> None:
     assert_inside(c, writes)
     assert writes == [(1 << Section.WEIGHT, depth - 1, n, column) for n, column in enumerate(word)] + [
         write for write in writes[columns:] if write[1] < 4]
+
+
+@pytest.mark.parametrize("data_bits", WIDTHS)
+def test_tables_lie_within_their_memory(data_bits: int) -> None:
+    c = config(data_bits, tables=3)
+    depth, columns = memory_shape(c, Section.TABLE)
+    assert (depth, columns) == (96, 1)
+    bad = [[*header(data_bits, Section.TABLE, depth, 1), 1], [*header(data_bits, Section.TABLE, depth - 1, 2), 1, 2],
+           [*header(data_bits, 6, 0, 0)]]
+    writes, verdicts = load(ProgramLoader(config=c), *(end(beats, data_bits) for beats in bad))
+    assert verdicts == ["error"] * len(bad)
+    assert writes == [(1 << Section.TABLE, depth - 1, 0, 1)]
 
 
 @pytest.mark.parametrize("data_bits", WIDTHS)

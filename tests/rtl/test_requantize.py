@@ -23,7 +23,7 @@ SHAPES: dict[str, tuple[int, int, int, int, tuple[int, ...], int | None]] = {
     "sum narrower than the code": (16, 6, 0, 6, (0,), None),
     "wide": (32, 56, 25, 70, (1, 40), 7),
 }
-MULTIPLYING = [name for name, (_, _, multiplier, _, _, residual) in SHAPES.items() if multiplier and residual is not None]
+MULTIPLYING = [name for name, (*_, residual) in SHAPES.items() if residual is not None and SHAPES[name][2]]
 """Shapes that products are possible with."""
 
 

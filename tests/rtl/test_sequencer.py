@@ -12,6 +12,7 @@ from .harness import check_members
 
 SEED = 15
 FLAGS = ("array", "pool", "residual", "store", "first", "last", "last_pool", "reduce", "direct")
+TABLE_MEMBERS = ("table_write", "table_address", "table_entry")
 
 
 def run(config: ArrayConfig, program: list[dict[str, int]], batches: int = 1, *, load_busy=lambda cycle: 0,
@@ -41,6 +42,8 @@ def run(config: ArrayConfig, program: list[dict[str, int]], batches: int = 1, *,
                       ("pc", "load_start", "load_row", "load_rows_last", "stalled", "batch_end", "done", "illegal",
                        "running")}
             record |= {name: ctx.get(getattr(dut.step, name)) for name in dut.step_shape.members}
+            if config.tables:
+                record |= {name: ctx.get(getattr(dut, name)) for name in TABLE_MEMBERS}
             records.append(record)
             if not record["running"]:
                 return
@@ -64,17 +67,22 @@ def random_layer(rng: np.random.Generator, config: ArrayConfig) -> dict[str, int
               "residual_group_stride": 64, "residual_signed": 2, "out_row": 64, "out_group_stride": 64}
     if config.adder:
         ranges["adder"] = 2
+    if config.product:
+        ranges |= {"product": 2, "broadcast": 2}
     fields = {name: int(rng.integers(0, top)) for name, top in ranges.items()}
     return {"opcode": Opcode.POOL if pool else Opcode.CONV, "reduce": reduce, "weight_hold": reduce,
             "residual": int(not pool and rng.integers(0, 2)), **fields}
 
 
-@pytest.mark.parametrize(("pixels", "simd", "pe", "adder"), [(4, 8, 8, False), (8, 8, 2, False), (2, 4, 4, True)])
-def test_every_step_of_random_layers(pixels: int, simd: int, pe: int, adder: bool) -> None:
+@pytest.mark.parametrize(("pixels", "simd", "pe", "options"), [
+    (4, 8, 8, {}), (8, 8, 2, {}), (2, 4, 4, {"adder": True}), (4, 8, 4, {"product": True}),
+    (2, 4, 4, {"adder": True, "product": True, "tables": 2}),
+])
+def test_every_step_of_random_layers(pixels: int, simd: int, pe: int, options: dict[str, int]) -> None:
     rng = np.random.default_rng(SEED)
     config = ArrayConfig(pixels=pixels, simd=simd, pe=pe, feature_rows=64, weight_words=64, step_words=16,
                          scale_words=16, instruction_words=32, residual=True, max_pool=True, lane_sum=True,
-                         adder=adder)
+                         **options)
     dut = Sequencer(config=config)
     check_members(dut)
     layers = [random_layer(rng, config) for _ in range(25)]
@@ -88,7 +96,7 @@ def test_every_step_of_random_layers(pixels: int, simd: int, pe: int, adder: boo
     # The step is registered: it is presented one cycle after the state that makes it.
     presented = records[1:len(expected) + 1]
     for cycle, (got, want) in enumerate(zip(presented, expected, strict=True)):
-        flags = FLAGS + (("adder",) if adder else ())
+        flags = FLAGS + ("adder",) * config.adder + ("broadcast",) * config.product
         assert {name: got[name] for name in flags} == {name: want.get(name, 0) for name in flags}, f"cycle {cycle}"
         shown = [name for name in want if name not in ("row", "entry") or not want.get("reduce")]
         assert {name: got[name] for name in shown} == {name: want[name] for name in shown}, f"cycle {cycle}"
@@ -120,6 +128,24 @@ def test_batches_loop_and_waits_are_stalls() -> None:
         loads = [record for record in records if record["load_start"]]
         assert len(loads) == 4
         assert all((record["load_row"], record["load_rows_last"]) == (9, 4) for record in loads)
+
+
+@pytest.mark.parametrize(("bits", "tables", "numbers"), [(4, 3, (2, 0, 1)), (8, 1, (0, 0)), (3, 2, (1, 0))])
+def test_tables_go_out_word_by_word(bits: int, tables: int, numbers: tuple[int, ...]) -> None:
+    config = ArrayConfig(pixels=4, simd=4, pe=4, feature_rows=64, activation_bits=bits, tables=tables)
+    check_members(Sequencer(config=config))
+    words, program, expected = config.table_words, [], []
+    for n, number in enumerate(numbers):
+        program += [{"opcode": Opcode.TABLE, "table": number, "delay": n}, {"opcode": Opcode.CONV, "tiles_last": n}]
+        expected += [(0,)] * (PER_INSTRUCTION_CYCLES + n)
+        expected += [(1, number * words + entry, entry) for entry in range(words)]
+        expected += [(0,)] * (PER_INSTRUCTION_CYCLES + n + 1)
+    records = run(config, [*program, {"opcode": Opcode.LOOP}])
+    presented = records[1:len(expected) + 1]
+    assert [tuple(r[name] for name in TABLE_MEMBERS)[:1 + 2 * r["table_write"]] for r in presented] == expected
+    assert not any(r["stalled"] or r["array"] for r in presented if r["table_write"])
+    assert sum(r["last"] for r in presented) == sum(range(1, len(numbers) + 1))
+    assert len(records) == len(expected) + PER_INSTRUCTION_CYCLES + 1
 
 
 @pytest.mark.parametrize("opcode", [0, 6, 7])
