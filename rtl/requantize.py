@@ -23,12 +23,11 @@ class Requantize(SharedComponent):
 
     Free running, an accumulator per cycle. Registers: operand, product (with a multiplier), sum, shift, clamp.
     Latency 5 cycles with a multiplier, else 4. acc, less, m, b, r, mr, multiply, r_signed belong to the same cycle;
-    shift_select and
-    even are taken `shift_stage` cycles and lo, hi are taken `clamp_stage` cycles after them.
+    shift_select and even are taken `shift_stage` cycles and lo, hi are taken `clamp_stage` cycles after them.
 
     The residual's product is formed a stage early and added to b, so that each product and its addition fit
     one DSP slice (25x18 bits on 7 series, 27x18 on UltraScale+) and the two slices cascade. acc - less is the
-    operand register, where a slice has a pre-adder.
+    operand register, where a slice has a pre-adder. With multiply, v*mr takes the place of m.
 
     Parameters
     ----------

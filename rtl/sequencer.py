@@ -80,7 +80,7 @@ class Sequencer(wiring.Component):
     step : Out(step_shape)
     position : Out(position_shape)
     table_write : Out(1), if config.tables
-    table_address : Out(table address bits), if config.tables
+    table_address : Out(bits_for(config.tables * config.table_words)), if config.tables
     table_entry : Out(config.activation_bits - 2), if config.tables
     load_start : Out(1)
     load_row : Out(config.row_bits)

@@ -140,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     zoo = verbs.add_parser("zoo", help="list the networks that come with shifthw, or write one")
     zoo.add_argument("name", nargs="?", help="network to write")
     zoo.add_argument("-o", "--output", type=Path, help="model file to write (default: NAME.pt)")
+    zoo.add_argument("--reduced", action="store_true", help="with fewer channels and pixels (of seeded networks)")
     zoo.set_defaults(run=_zoo)
     return parser
 
@@ -262,15 +263,15 @@ def _zoo(options: argparse.Namespace) -> int:
     if options.name is None:
         if options.output:
             raise ShifthwError("zoo: -o must come with the name of a network: shifthw zoo NAME -o FILE")
-        for name in zoo.names():
-            print(f"{name:10} {zoo.describe(name)}")
+        for name in zoo.names() + zoo.names(seeded=True):
+            print(f"{name:22} {zoo.describe(name)}")
         return 0
     output = options.output or Path(f"{options.name}.pt")
     description = zoo.describe(options.name)
     check_writable(output)
     if output.is_dir() or not output.absolute().parent.is_dir():
         raise ShifthwError(f"{output}: must be a file in a folder that exists: choose another with -o")
-    zoo.write(options.name, output)
+    zoo.write(options.name, output, reduced=options.reduced)
     print(_plain(f"written to {output}: {description}"))
     return 0
 
