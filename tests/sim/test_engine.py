@@ -16,6 +16,7 @@ from shifthw.sim.build import Engine, build_simulator
 from shifthw.sim.run import simulate
 
 from ..lower.graphs import GraphBuilder, random_array, random_graph
+from ..lower.networks import random_network
 
 
 def check(graph: Graph, pictures: np.ndarray, cache: Path, engine: Engine = Engine.FAST,
@@ -148,9 +149,30 @@ def test_lanes_in_primitives(family: str, adders: bool, simulator_cache: Path) -
 @pytest.mark.parametrize("seed", range(1000, 1040))
 def test_random_networks(seed: int, simulator_cache: Path) -> None:
     graph, build = random_graph(seed, adders=0.0 if seed < 1030 else 0.5 if seed < 1037 else 1.0)
-    array = random_array(seed)
-    while array["images"] * array["pixels"] * array["simd"] * array["pe"] > 1024:
+    check(graph, build.images(3), simulator_cache, stalls=(None, seed), axi_data_bits=64 << seed % 2,
+          **small(random_array(seed), 1024))
+
+
+def small(array: dict[str, int], lanes: int) -> dict[str, int]:
+    """The array with its pixels and channel lanes halved until it has no more than so many lanes."""
+    array = dict(array)
+    while array["images"] * array["pixels"] * array["simd"] * array["pe"] > lanes:
         largest = max(("pixels", "simd"), key=lambda name: array[name])
         array[largest] //= 2
         array["pe"] = min(array["pe"], array["simd"])
-    check(graph, build.images(3), simulator_cache, stalls=(None, seed), axi_data_bits=64 << seed % 2, **array)
+    return array
+
+
+@pytest.mark.parametrize("seed", [1, 4, pytest.param(10, id="10-residual_shift")])
+def test_moves_products_and_tables(seed: int, simulator_cache: Path) -> None:
+    kinds = ("conv", "pointwise", "excite", "multiply", "lookup", "residual", "shift", "split")
+    graph, build = random_network(seed, kinds)
+    check(graph, build.images(3), simulator_cache, stalls=(None, seed), **small(random_array(seed), 128))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(7000, 7040))
+def test_random_networks_of_the_spatial_shift_family(seed: int, simulator_cache: Path) -> None:
+    graph, build = random_network(seed)
+    check(graph, build.images(3), simulator_cache, stalls=(None, seed), axi_data_bits=64 << seed % 2,
+          **small(random_array(seed), 512))
