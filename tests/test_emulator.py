@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from shifthw.arch import ArrayConfig
 from shifthw.emulator import EmulationError, Emulator
-from shifthw.ir.graph import Flatten, Graph, MaxPool2d, Rounding, ShiftConv2d, SumPool2d
+from shifthw.ir.graph import Flatten, Graph, Lookup, MaxPool2d, Rounding, ShiftConv2d, SumPool2d
 from shifthw.ir.interpret import interpret
 from shifthw.ir.types import IntType, ShiftWeight
 from shifthw.isa import InstructionLayout, Opcode
@@ -14,6 +15,7 @@ from shifthw.lower import compile_graph
 from shifthw.program import Program
 
 from .lower.graphs import GraphBuilder, random_array, random_graph
+from .lower.networks import NetworkBuilder, random_network
 
 U8, S8 = IntType(8, False), IntType(8, True)
 RANDOM_GRAPHS = 150
@@ -104,6 +106,27 @@ def test_flattened_result_is_channel_major() -> None:
     np.testing.assert_array_equal(run.outputs, interpret(graph, images)[graph.outputs[0]])
 
 
+@pytest.mark.parametrize("first", range(0, 40, 10))
+def test_random_products_and_tables(first: int) -> None:
+    for seed in range(first, first + 10):
+        graph, build = random_network(seed, ("conv", "adder", "residual", "excite", "multiply", "lookup"))
+        check(graph, build.images(5), **random_array(seed + 7))
+
+
+@pytest.mark.parametrize("own", [U8, S8], ids=str)
+@pytest.mark.parametrize("other", [(8, 5, 4), (8, 1, 1)], ids=["map", "vector"])
+def test_products_of_extremes(own: IntType, other: tuple[int, int, int]) -> None:
+    """Factors that are the least and the largest of their bits, of a map and of a vector for all pixels."""
+    build = NetworkBuilder(np.random.default_rng(11), (8, 5, 4), own)
+    left = build.requantize("images", own)
+    right = build.requantize("images", own) if other == (8, 5, 4) else build.requantize(
+        build.add(SumPool2d((5, 4), (1, 1)), "images"), own, gain=20.0)
+    build.product(left, right, S8)
+    images = np.stack([np.full((8, 5, 4), own.lo), np.full((8, 5, 4), own.hi), *build.images(2)])
+    program = check(build.graph(), images, images=2, pixels=4, simd=8, pe=4)
+    assert program.config.product and fields_of(program, Opcode.CONV)[-1]["broadcast"] == (other != (8, 5, 4))
+
+
 def test_depthwise_takes_one_instruction() -> None:
     build = GraphBuilder(np.random.default_rng(7), (40, 6, 6), S8)
     build.requantize(build.conv("images", 40, groups=40), S8)
@@ -132,6 +155,73 @@ def test_unit_scales_need_no_multiplier() -> None:
             node.op.multiplier[0][:] = 1 << min(3, node.op.shift)
     program = check(build.graph(), build.images(2), images=1, pixels=4, simd=4, pe=4)
     assert program.config.multiplier_bits == 0
+
+
+# -- tables ----------------------------------------------------------------------------------------
+def fields_of(program: Program, opcode: Opcode) -> list[dict[str, int]]:
+    """Fields of the instructions with this opcode, and their `index` in the program."""
+    decoded = [{**InstructionLayout(program.config).decode(word), "index": index}
+               for index, word in enumerate(program.instructions)]
+    return [fields for fields in decoded if fields["opcode"] == opcode]
+
+
+def three_tables(bits: int = 4) -> tuple[Program, np.ndarray]:
+    """Looks up results in a table, in none, in another table, in the first one and in a third one; three batches."""
+    dtype, x = IntType(bits, True), "images"
+    build = NetworkBuilder(np.random.default_rng(12), (6, 3, 4), dtype)
+    tables = [Lookup(build.rng.integers(dtype.lo, dtype.hi, 1 << bits, endpoint=True)) for _ in range(3)]
+    for table in (tables[0], None, tables[1], tables[0], tables[2]):
+        x = build.requantize(build.conv(x, 8), dtype)
+        x = build.add(table, x, dtype=dtype) if table else x
+    return check(build.graph(), build.images(3), images=1, pixels=4, simd=8, pe=8), build.images(3)
+
+
+def test_a_table_is_loaded_ahead_of_the_layers_that_need_it() -> None:
+    program, _ = three_tables()
+    decoded = [InstructionLayout(program.config).decode(word) for word in program.instructions]
+    shown = [(f["opcode"], f["lookup"] or f["table"]) for f in decoded if f["opcode"] in (Opcode.TABLE, Opcode.CONV)]
+    assert program.config.tables == 3 and shown == [
+        (Opcode.TABLE, 0), (Opcode.CONV, 1), (Opcode.CONV, 0), (Opcode.TABLE, 1), (Opcode.CONV, 1),
+        (Opcode.TABLE, 0), (Opcode.CONV, 1), (Opcode.TABLE, 2), (Opcode.CONV, 1)]
+
+
+def test_tables_wait_for_lookups() -> None:
+    program, images = three_tables()
+    waiting = [fields for fields in fields_of(program, Opcode.TABLE) if fields["delay"]]
+    assert len(waiting) == 2    # those right behind a layer that looks up its results
+    for fields in waiting:
+        with pytest.raises(EmulationError, match="TABLE changes a table that results are looked up in"):
+            Emulator(patched(program, fields["index"], delay=fields["delay"] - 1)).run(images)
+
+
+def test_lookups_wait_for_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a way to the pipelines so long that the next instruction is there first."""
+    monkeypatch.setattr(ArrayConfig, "table_load_latency", 60)
+    program, images = three_tables()
+    for fields in fields_of(program, Opcode.CONV):
+        if fields["lookup"]:
+            with pytest.raises(EmulationError, match="looks up results before its table is loaded"):
+                Emulator(patched(program, fields["index"], delay=fields["delay"] - 1)).run(images)
+
+
+def test_lookups_need_a_table() -> None:
+    program, images = three_tables()
+    with pytest.raises(EmulationError, match="table 3 is not in table memory"):
+        Emulator(patched(program, 1, table=3)).run(images)
+    without = dataclasses.replace(program, instructions=(program.instructions[0], *program.instructions[2:]),
+                                  targets=(program.targets[0], *program.targets[2:]))
+    with pytest.raises(EmulationError, match="of which none is loaded"):
+        Emulator(without).run(images)
+
+
+def test_factors_have_the_bits_of_multipliers() -> None:
+    build = NetworkBuilder(np.random.default_rng(13), (4, 3, 3), S8)
+    build.product(build.requantize("images", S8), "images", S8)
+    program = check(build.graph(), build.images(2), images=1, pixels=4, simd=4, pe=4)
+    most = 2 ** (program.config.multiplier_bits - 1) - 1
+    index = fields_of(program, Opcode.CONV)[-1]["index"]
+    with pytest.raises(EmulationError, match="a factor needs more than"):
+        Emulator(patched(program, index, residual_multiplier=most)).run(build.images(2))
 
 
 # -- broken programs -------------------------------------------------------------------------------

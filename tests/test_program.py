@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from shifthw.errors import BadImages, BadModelFile
+from shifthw.ir.graph import Lookup
 from shifthw.ir.types import IntType
-from shifthw.isa import InstructionLayout
+from shifthw.isa import InstructionLayout, Section
 from shifthw.lower import compile_graph
 from shifthw.program import Program, checksum
 
 from .lower.graphs import GraphBuilder
+from .lower.networks import NetworkBuilder
 
 S8 = IntType(8, True)
 
@@ -115,6 +117,37 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert again.files() == program.files() == make()[0].files()
     assert again.config == program.config and again.instructions == program.instructions
     assert again.pack_inputs(build.images(2)) != b"" and again.tensors == program.tensors
+
+
+def with_tables(**array: int) -> tuple[Program, list[np.ndarray]]:
+    """A program of two tables of signed 7-bit numbers, and the tables, least number first."""
+    build = NetworkBuilder(np.random.default_rng(4), (3, 4, 4), IntType(7, True))
+    for _ in range(2):
+        build.lookup(build.requantize(build.conv(build.nodes[-1].name, 4), IntType(7, True)), IntType(7, True))
+    program = compile_graph(build.graph(), **{"images": 1, "pixels": 4, "simd": 8, "pe": 8, **array})
+    return program, [node.op.table for node in build.nodes if isinstance(node.op, Lookup)]
+
+
+@pytest.mark.parametrize("axi_data_bits", [32, 64, 128])
+def test_tables_are_the_last_record(axi_data_bits: int) -> None:
+    """Word j of a table holds what is behind the codes k * 32 + j, k = 0..3, the first lowest."""
+    program, tables = with_tables(axi_data_bits=axi_data_bits)
+    image, beat = program.image(), axi_data_bits // 8
+    header = max(8, beat)
+    start = len(image) - 2 * header - 64 * beat     # END and checksum follow
+    assert struct.unpack_from("<II", image, start - header) == (Section.TABLE, 64)
+    for n in range(64):
+        word = int.from_bytes(image[start + n * beat:start + (n + 1) * beat], "little")
+        codes = np.arange(4) * 32 + n % 32
+        assert [word >> 7 * k & 127 for k in range(4)] == (tables[n // 32][(codes + 64) % 128] & 127).tolist()
+        assert word >> 28 == 0
+
+
+def test_tables_are_saved_and_loaded(tmp_path: Path) -> None:
+    program, _ = with_tables()
+    program.save(tmp_path)
+    again = Program.load(tmp_path)
+    assert np.array_equal(again.table_words, program.table_words) and again.files() == program.files()
 
 
 def test_damaged_files(tmp_path: Path) -> None:
