@@ -1,19 +1,23 @@
-"""The networks of the field: sizes against those that were published, seeding, and what their graphs consist of.
+"""The networks of the field: sizes of the shift family against published ones, seeding, what graphs consist of.
 
-Sources that say "recalled" are published figures which could not be looked up when this was written.
+The mobile families' sizes: test_zoo_mobile.py.
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from shifthw import ir, zoo
 from shifthw.emulator import Emulator
+from shifthw.errors import UnsupportedModel
+from shifthw.frontend.model_file import load_model
 from shifthw.lower import compile_graph
 from shifthw.nn import (
     ActiveShift2d,
@@ -24,26 +28,21 @@ from shifthw.nn import (
     SparseShift2d,
     SqueezeExcite,
 )
-from shifthw.zoo.address_net import address_net
+from shifthw.zoo.address_net import AddressModule, EnhancedModule, ReductionModule, address_net
 from shifthw.zoo.architectures import ARCHITECTURES
-from shifthw.zoo.as_resnet import as_resnet
-from shifthw.zoo.blocks import ImageNetwork, Unit, rounded_channels
+from shifthw.zoo.as_resnet import ActiveBlock, as_resnet
+from shifthw.zoo.blocks import ImageNetwork, Unit, convolution, rounded_channels
 from shifthw.zoo.cost import Cost, cost
-from shifthw.zoo.efficientnet import efficientnet_b0, efficientnet_b4
 from shifthw.zoo.effnet import effnet
 from shifthw.zoo.fe_net import FEBlock, fe_net
-from shifthw.zoo.ghostnet import ghostnet
-from shifthw.zoo.mobilenet import mobilenet_v1, mobilenet_v2, mobilenet_v3_small, mobilenet_vww
+from shifthw.zoo.mobilenet import mobilenet_v2
 from shifthw.zoo.resnet import resnet8
 from shifthw.zoo.seeded import calibrate, seed_weights, seeded_network, synthetic_images
-from shifthw.zoo.shiftnet import shift_resnet, shiftnet_a, shiftnet_b, shiftnet_c
-from shifthw.zoo.shufflenet import shufflenet_v1, shufflenet_v2
-from shifthw.zoo.squeezenet import squeezenet
+from shifthw.zoo.shiftnet import ConvShiftConv, ShiftBlock, shift_resnet, shiftnet_a, shiftnet_b, shiftnet_c
+from shifthw.zoo.shufflenet import shufflenet_v1
 from shifthw.zoo.tiny_yolo import tiny_yolov3
 
 MILLION = 1e6
-TORCHVISION = "torchvision.models, num_params of its weights"
-MEGVII = "READMEs of github.com/megvii-model/ShuffleNet-Series"
 SHIFTRESNET = "README of github.com/alvinwan/shiftresnet-cifar, CIFAR-10"
 SURVEY = "Liu et al., Lightweight Deep Learning for Resource-Constrained Environments: A Survey, 2024, table 1"
 ASL = "test_model/Readme.md of github.com/jyh2986/Active-Shift"
@@ -93,7 +92,7 @@ PUBLISHED = {
     "shift_resnet56, 9": shift_resnet_of(56, 9, 0.87),
     "shiftnet_a": Published(shiftnet_a, millions(4.1, 0.1, SURVEY, CUT), millions(1400, 50, SURVEY)),
     "shiftnet_b": Published(shiftnet_b, millions(1.1, 0.1, SURVEY, CUT), millions(371, 0.5, SURVEY)),
-    "shiftnet_c": Published(shiftnet_c, millions(0.78, 0.01, "Wu et al., Shift, CVPR 2018, of ShiftNet-C", CUT)),
+    "shiftnet_c": Published(shiftnet_c, millions(0.78, 0.005, "Chen et al., MobileFaceNets, 2018, of ShiftNet-C")),
     "as_resnet_w32": Published(as_resnet, exactly(901_256, "all numbers in the released network's file")
                                + millions(0.9, 0.05, ASL)),
     "as_resnet_w50": Published(lambda: as_resnet(50), millions(1.96, 0.005, ASL)),
@@ -107,32 +106,6 @@ PUBLISHED = {
     "address_net44": Published(
         lambda: address_net(44), macs=millions(53, 1.6, SURVEY, "the width is assumed; 0.2 million parameters would "
                                                "take another layout: here they are 0.35 million")),
-    "shufflenet_v1": Published(shufflenet_v1, millions(1.9, 0.05, MEGVII), millions(138, 0.6, MEGVII)),
-    "shufflenet_v2": Published(
-        shufflenet_v2, exactly(2_278_604, TORCHVISION),
-        millions(145, 0.5, "torchvision.models, _ops")
-        + millions(146, 1.2, MEGVII, "the paper's count too; 0.8 % higher than torchvision's of the same layers")),
-    "mobilenet_v1": Published(
-        mobilenet_v1, exactly(4_253_864 - 21_888, "keras.applications.MobileNet less running statistics, recalled"),
-        millions(569, 0.5, MEGVII)),
-    "mobilenet_v2": Published(mobilenet_v2, exactly(3_504_872, f"{TORCHVISION}, recalled"),
-                              millions(300, 1, MEGVII, CUT)),
-    "mobilenet_v3_small": Published(mobilenet_v3_small, exactly(2_542_856, f"{TORCHVISION}, recalled"),
-                                    millions(56, 1, SURVEY, CUT)),
-    "squeezenet": Published(squeezenet, exactly(1_235_496, TORCHVISION),
-                            millions(350, 5, "torchvision.models, GFLOPS in its table of weights, recalled")),
-    "ghostnet": Published(ghostnet, millions(5.2, 0.05, "Han et al., GhostNet, recalled"),
-                          millions(142, 1, "ghostnet_pytorch of github.com/huawei-noah/Efficient-AI-Backbones",
-                                   "the paper says 141")),
-    "effnet": Published(effnet, macs=millions(11.4 / 2, 0.07, "Freeman et al., EffNet, 11.4 million FLOPs, recalled",
-                                              "two FLOPs are one multiply-accumulate; the rest is batch norms")),
-    "efficientnet_b0": Published(efficientnet_b0, exactly(5_288_548, TORCHVISION),
-                                 millions(390, 5, "Tan and Le, EfficientNet, table 2, recalled")),
-    "efficientnet_b4": Published(
-        efficientnet_b4, exactly(19_341_616, TORCHVISION),
-        millions(4400, 50, "torchvision.models, _ops")
-        + millions(4200, 200, "Tan and Le, EfficientNet, table 2, recalled",
-                   "torchvision counts 5 % more for layers of the same sizes")),
 }
 
 
@@ -162,32 +135,19 @@ def test_enhanced_address_net_is_smaller() -> None:
     assert cost(enhanced, enhanced.shape).macs < cost(plain, plain.shape).macs
 
 
-@pytest.mark.parametrize(("network", "total", "macs"), [(mobilenet_vww, 221_794, 7.5), (resnet8, 78_666, 12.5)])
-def test_sizes_of_mlperf_tiny(network: Callable[[], nn.Module], total: int, macs: float) -> None:
-    """Totals are of all numbers in the benchmark's files: convolutions have biases, batch norms running statistics.
+def test_size_of_resnet8() -> None:
+    """78,666: all numbers in MLPerf Tiny's file, whose convolutions have biases and batch norms running statistics.
 
-    Other than the benchmark's ResNet-8, ours has a batch norm behind each shortcut's convolution.
+    Other than the benchmark's, ours has a batch norm behind each shortcut's convolution.
     """
-    model = network()
-    found = cost(model, getattr(model, "shape", (3, 32, 32)))
+    model = resnet8()
+    found = cost(model, (3, 32, 32))
     convolutions = sum(module.out_channels for module in model.modules() if isinstance(module, ShiftConv2d))
     norms = sum(module.num_features for path, module in model.named_modules()
                 if isinstance(module, nn.BatchNorm2d) and "shortcut" not in path)
     extra = 2 * (convolutions - norms)
-    assert found.parameters - extra + convolutions + 2 * norms == total
-    assert found.macs / MILLION == pytest.approx(macs, rel=0.002)
-
-
-def test_size_of_tiny_yolo() -> None:
-    """The original's coarser head, which is left out here, makes up the difference.
-
-    8,852,366: Ultralytics' model summary of yolov3-tiny with 80 classes. 5.571 billion operations, two for each
-    multiply-accumulate: darknet's count at 416x416.
-    """
-    found = cost(tiny_yolov3(), (3, 416, 416))
-    convolution, head = 256 * 512 * 9, 512 * 255
-    assert found.parameters + convolution + 2 * 512 + head + 255 == 8_852_366
-    assert 2 * (found.macs + 13 * 13 * (convolution + head)) == pytest.approx(5.571e9, rel=0.002)
+    assert found.parameters - extra + convolutions + 2 * norms == 78_666
+    assert found.macs / MILLION == pytest.approx(12.5, rel=0.002)
 
 
 def test_cost_of_layers() -> None:
@@ -201,6 +161,94 @@ def test_cost_of_layers() -> None:
     assert model.training
     assert not model[1].training
     assert not any(module._forward_hooks for module in model)
+
+
+# -- blocks ------------------------------------------------------------------------------------
+
+def calibrated(*layers: nn.Module, pixels: int = 8) -> list[torch.Tensor]:
+    """What comes out of each layer, in float64, for seeded images of three channels."""
+    model = nn.Sequential(*layers)
+    seed_weights(model.double(), 3)
+    images = torch.rand(2, 3, pixels, pixels, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    calibrate(model, images)
+    results = []
+    with torch.no_grad():
+        for layer in model:
+            images = layer(images)
+            results.append(images)
+    return results
+
+
+def test_shift_block_has_no_relu_behind_its_sum() -> None:
+    block = ShiftBlock(6, 6, 1, 3)
+    x, y = calibrated(Unit(3, 6, function=None), block)
+    with torch.no_grad():
+        branch = block.reduce(block.shift(block.expand(x)))
+        assert torch.equal(y, block.act(branch + x))
+    assert float(branch.min()) == 0
+    assert float(y.min()) < 0
+
+
+def test_shortcuts_of_shiftnet() -> None:
+    """Added with stride 1, otherwise averaged behind the channels of the convolution, or left out."""
+    for outputs, stride, appended in ((5, 1, True), (9, 2, True), (9, 2, False)):
+        module = ConvShiftConv(5, outputs, stride, 2, 3, appended)
+        x, y = calibrated(Unit(3, 5, function=None), module)
+        with torch.no_grad():
+            branch = module.reduce(module.shift(module.expand(module.before(x))))
+            if stride == 1:
+                expected = branch + x
+            elif appended:
+                expected = torch.cat([branch, functional.avg_pool2d(x, 3, 2, 1)], dim=1)
+            else:
+                expected = branch
+            assert torch.equal(y, module.act(expected))
+        assert y.shape == (2, outputs, 8 // stride, 8 // stride)
+
+
+def test_shortcut_of_an_active_block_leaves_before_or_behind_its_batch_norm() -> None:
+    for outputs, stride in ((5, 1), (7, 2)):
+        block = ActiveBlock(5, outputs, stride)
+        x, y = calibrated(convolution(3, 5), block)
+        with torch.no_grad():
+            total = block.sum(x)
+            branch = block.conv2(block.shift(block.conv1(block.before(total))))
+            shortcut = total if stride == 1 else block.shortcut_act(block.shortcut(block.before(total)))
+            assert torch.equal(y, branch + shortcut)
+        assert block.shift.stride == (stride, stride)
+        assert y.shape == (2, outputs, 8 // stride, 8 // stride)
+
+
+def test_parts_of_an_fe_block() -> None:
+    """The last channels pass all units, the first half only the last one."""
+    stem = Unit(3, 8, function=None)
+    block = FEBlock(8, 8, 3, stem.activation.act, pool=False, squeeze=False)
+    x, y = calibrated(stem, block)
+    with torch.no_grad():
+        one = block.units[0](x[:, 7:])
+        two = block.units[1](torch.cat([x[:, 6:7], one], dim=1))
+        four = block.units[2](torch.cat([x[:, 4:6], two], dim=1))
+        assert torch.equal(y, block.last(torch.cat([x[:, :4], four], dim=1)))
+    assert all(unit.act is stem.activation.act for unit in block.units)
+
+
+def test_address_modules() -> None:
+    """The plain one adds its input; the enhanced one keeps its input's second half and puts the branch behind it."""
+    stem = Unit(3, 12)
+    plain, enhanced = AddressModule(12), EnhancedModule(12, stem.activation.act)
+    x, kept, added = calibrated(stem, enhanced, plain)
+    with torch.no_grad():
+        assert torch.equal(kept, torch.cat([x[:, 6:], stem.activation.act(enhanced.branch(x).clamp(min=0))], dim=1))
+        assert torch.equal(added, plain.act((plain.branch(kept) + kept).clamp(min=0)))
+
+
+def test_reduction_module_halves_the_map() -> None:
+    module = ReductionModule(12)
+    x, y = calibrated(Unit(3, 12), module)
+    with torch.no_grad():
+        both = torch.cat([functional.avg_pool2d(x, 3, 2, 1), module.branch(x).clamp(min=0)], dim=1)
+        assert torch.equal(y, module.act(both))
+    assert y.shape == (2, 24, 4, 4)
 
 
 # -- seeding -----------------------------------------------------------------------------------
@@ -311,7 +359,8 @@ def test_a_constant_channel_is_not_enlarged_without_bounds() -> None:
 
 OPERATIONS = {
     "shift_resnet20": {ir.SpatialShift2d}, "shift_resnet56": {ir.SpatialShift2d},
-    **dict.fromkeys(("shiftnet_a", "shiftnet_b", "shiftnet_c"), {ir.SpatialShift2d, ir.Concat}),
+    **dict.fromkeys(("shiftnet_a", "shiftnet_b"), {ir.SpatialShift2d, ir.Concat}),
+    "shiftnet_c": {ir.SpatialShift2d},
     **dict.fromkeys(("as_resnet_w32", "as_resnet_w50", "as_resnet_w68"), {ir.SpatialShift2d}),
     **dict.fromkeys(("fe_net", "fe_net_wide"), {ir.SpatialShift2d, ir.SelectChannels, ir.Concat}),
     "fe_net_se": {ir.SpatialShift2d, ir.SelectChannels, ir.Concat, ir.Multiply, ir.Lookup},
@@ -328,12 +377,45 @@ OPERATIONS = {
 """What graphs consist of besides convolutions, sums of windows and requantizations."""
 
 
+def kinds(network: nn.Module) -> set[tuple[object, ...]]:
+    """Types of modules, and kernels and strides of convolutions."""
+    return {(type(module), *((module.kernel_size, module.stride) if isinstance(module, ShiftConv2d) else ()))
+            for module in network.modules()}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_reduced_networks_fit_on_chip_and_have_every_kind_of_layer(name: str) -> None:
+    network, maps = ARCHITECTURES[name].reduced(), [0]
+    for module in network.modules():
+        if isinstance(module, QuantAct):
+            module.register_forward_hook(lambda module, inputs, output: maps.append(output.numel()))
+    cost(network, network.shape)
+    weights = sum(module.latent_weight().numel() for module in network.modules()
+                  if isinstance(module, ShiftConv2d | ShiftLinear))
+    assert weights < 60_000
+    assert max(maps) < 50_000
+    assert max(network.shape) <= 64
+    assert kinds(network) == kinds(ARCHITECTURES[name].full())
+
+
+@pytest.mark.parametrize(("name", "least"), [
+    ("shift_resnet56", {7, 21}), ("shiftnet_a", {15, 31, 61}), ("shiftnet_b", {7}), ("shiftnet_c", {19, 77}),
+    ("as_resnet_w50", {9}), ("as_resnet_w68", {7}), ("fe_net", {1}), ("fe_net_se", {1})])
+def test_reduced_networks_have_odd_channels(name: str, least: set[int]) -> None:
+    """Behind convolutions or concatenations. 1: the part of a map that an FE block's first unit sees."""
+    found: set[int] = set()
+    network = ARCHITECTURES[name].reduced()
+    for module in network.modules():
+        if isinstance(module, QuantAct):
+            module.register_forward_hook(lambda module, inputs, output: found.add(output.shape[1]))
+    cost(network, network.shape)
+    assert least <= found
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_reduced_networks_convert(name: str) -> None:
     """convert compares the graph with the module on an image."""
-    build = zoo.NAMES[name].reduced
-    assert build is not None
-    graph = build().graph
+    graph = zoo.build(name, reduced=True)
     assert graph.name == f"{name}_reduced"
     assert graph.metadata["card"] == {"weights": "seeded", "seed": zoo.SEED}
     common = {ir.Input, ir.ShiftConv2d, ir.SumPool2d, ir.Requantize}
@@ -346,6 +428,22 @@ def test_names_and_descriptions() -> None:
     assert (*zoo.names(), *zoo.names(seeded=True)) == tuple(zoo.NAMES)
     assert all(zoo.NAMES[name].reduced is None for name in zoo.names())
     assert all(zoo.describe(name).startswith("seeded: ") for name in ARCHITECTURES)
+
+
+def test_reduced_networks_are_written(tmp_path: Path) -> None:
+    zoo.write("fe_net_wide", tmp_path / "model.pt", reduced=True)
+    written, built = load_model(tmp_path / "model.pt").graph, zoo.build("fe_net_wide", reduced=True)
+    images = synthetic_images(1, (3, 32, 32), 4)
+    assert written.name == "fe_net_wide_reduced"
+    assert np.array_equal(ir.interpret(written, images)[written.outputs[0]],
+                          ir.interpret(built, images)[built.outputs[0]])
+
+
+def test_networks_without_a_reduced_form() -> None:
+    with pytest.raises(UnsupportedModel, match="'digits' has trained weights and no reduced form"):
+        zoo.build("digits", reduced=True)
+    with pytest.raises(UnsupportedModel, match="has no network 'shiftnet_d'"):
+        zoo.build("shiftnet_d", reduced=True)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -367,9 +465,7 @@ def test_full_size_networks_convert(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_reduced_networks_on_an_emulated_engine(name: str) -> None:
-    build = zoo.NAMES[name].reduced
-    assert build is not None
-    graph = build().graph
+    graph = zoo.build(name, reduced=True)
     images = synthetic_images(2, graph.nodes[0].output.shape, 5)
     outputs = Emulator(compile_graph(graph, images=1, pixels=4, simd=16, pe=16)).run(images).outputs
     assert np.array_equal(outputs.reshape(-1), ir.interpret(graph, images)[graph.outputs[0]].reshape(-1))

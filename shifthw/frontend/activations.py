@@ -33,7 +33,8 @@ def function(name: str) -> Function:
     if name in PLAIN:
         return PLAIN[name]
     kind, _, slope = name.partition(" ")
-    if kind != LEAKY:
-        raise ValueError(f"{name!r:.40} is no activation function that is known; known are {', '.join(PLAIN)}, {LEAKY}")
-    factor = float(slope)
+    try:
+        factor = float(slope if kind == LEAKY else "")
+    except ValueError:
+        raise ValueError(f"{name!r:.40} must be one of {', '.join(PLAIN)}, or {LEAKY} with its slope") from None
     return lambda x: functional.leaky_relu(x, factor)

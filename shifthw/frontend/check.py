@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import UnsupportedModel
-from ..ir.graph import Graph, Requantize
+from ..ir.graph import Concat, Graph, Requantize
 from ..ir.interpret import interpret
 from ..nn import Quantizer
 from .trace import attempt
@@ -91,6 +91,8 @@ class _Judge:
     def _explained(self, name: str) -> torch.Tensor:
         """Steps that the rounding of multipliers and bias explains: each is off by half a unit at most."""
         node = self.graph[name]
+        if isinstance(node.op, Concat):  # a quantizer's parts, each with a requantization of its own
+            return torch.cat([self._explained(source) for source in node.inputs], dim=1)
         if not isinstance(node.op, Requantize):
             return torch.zeros(self.results[name].shape, dtype=torch.float64)
         units = (1, self.residual_unit)

@@ -107,6 +107,16 @@ def verify_reference(graph: Graph, reference: Reference) -> None:
             _check_array(name, "factors and offset", array, channels)
         if not affine.lo <= affine.hi:
             raise UnsupportedModel(f"{name}: has the limits {affine.lo}..{affine.hi}; they must ascend")
+    for node in graph.nodes:
+        if isinstance(node.op, Lookup):
+            _check_function(node.name, node.op.function)
+
+
+def _check_function(where: str, name: str) -> None:
+    try:
+        function(name)
+    except ValueError as error:
+        raise UnsupportedModel(f"{where}: the function of its table, {error}") from None
 
 
 def _check_array(name: str, what: str, array: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -111,8 +111,9 @@ class RandomNetwork(nn.Module):
         if any(size + 2 * added < dilation * (k - 1) + 1
                for size, added, k in zip(x.shape[2:], padding, kernel, strict=True)):
             return None
+        form, terms = self.choice(("Q", 1), ("Q", 2), ("PS", 1))
         conv = self.add(ShiftConv2d(x.shape[1], out, kernel, stride, padding, dilation, groups, weight_bits=4,
-                                    terms=self.choice(1, 2), form=self.choice("Q", "PS")))
+                                    terms=terms, form=form))
         norm = nn.BatchNorm2d(out, eps=0.0)
         with torch.no_grad():
             norm.weight.copy_(2.0 ** torch.randint(-1, 2, (out,)))

@@ -53,7 +53,7 @@ def test_names_of_functions_lead_back_to_them() -> None:
         assert activations.name_of(module) == name
         assert torch.equal(activations.function(name)(x), module(x))
     assert set(activations.KNOWN) == {type(module) for module in FUNCTIONS.values()}
-    with pytest.raises(ValueError, match="'gelu' is no activation function that is known; known are hardsigmoid"):
+    with pytest.raises(ValueError, match="'gelu' must be one of hardsigmoid, hardswish"):
         activations.function("gelu")
 
 

@@ -6,7 +6,7 @@ import pytest
 from shifthw.frontend.deviation import bounds, deviations, exact_grid
 from shifthw.frontend.draft import Draft, Grid, Sum
 from shifthw.frontend.signed_digits import shift_weight
-from shifthw.frontend.sums import convolved
+from shifthw.frontend.sums import convolved, doubled, multiplied
 from shifthw.ir import Graph, Input, IntType, Node, Requantize, Rounding, ShiftConv2d, TensorType, interpret
 
 CODES = np.arange(-128, 128).reshape(1, 1, 16, 16)
@@ -57,6 +57,28 @@ def test_the_bound_holds_and_is_close(seed: int) -> None:
     fitted = (sums * op.multiplier[0].reshape(3, 1, 1) + op.bias.reshape(3, 1, 1)) * 2.0**-op.shift
     largest = np.abs(fitted - real(factor, offset)).max()
     assert 0 < largest * (1 - 1e-9) <= found["y"] <= 4 * largest + 2.0**-op.shift
+
+
+@pytest.mark.parametrize("ratio", [2.0**-7, 0.0078, 0.0123])
+def test_products(ratio: float) -> None:
+    """Of the input with itself: multipliers of at most 10 bits."""
+    made, _ = draft(np.ones(3), np.zeros(3))
+    value = multiplied(made, "product", "x", "x")
+    assert bounds(made, value) == (-128 * 127, 128 * 128)
+    made.quantize("y", value, Grid(IntType(8, True), 1 / ratio, -128, 127, Rounding.HALF_EVEN))
+    graph = made.finish(("y",), {})
+    op, found = graph["y"].op, deviations(made, graph)
+    assert isinstance(op, Requantize)
+    assert op.multiplier[0][0] * 128 < 1 << 17
+    off = abs(op.multiplier[0][0] / 2**op.shift - ratio) * 128 * 128
+    assert found == ({"y": pytest.approx(off)} if off else {})
+    exact = np.clip(np.rint(CODES**2 * ratio), -128, 127)
+    assert np.abs(interpret(graph, CODES)["y"] - exact).max() <= off + bool(off)
+
+
+def test_bounds_of_an_enlargement_between_pixels() -> None:
+    made, _ = draft(np.ones(3), np.zeros(3))
+    assert bounds(made, doubled(made, "large", "x")) == (-128, 127)
 
 
 def test_bounds_are_reached() -> None:

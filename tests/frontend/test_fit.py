@@ -1,5 +1,6 @@
 """Multipliers, biases and shifts for real factors."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,10 +11,10 @@ from shifthw.frontend.fit import MULTIPLIER_LIMIT, Factors, Fitted, fit, multipl
 from shifthw.ir import Rounding
 
 
-def factors(*ratios: list[float], offset: list[float] | None = None,
-            rounding: Rounding = Rounding.HALF_UP) -> Factors:
+def factors(*ratios: list[float], offset: list[float] | None = None, rounding: Rounding = Rounding.HALF_UP,
+            limit: int = MULTIPLIER_LIMIT) -> Factors:
     return Factors("act", tuple(np.array(ratio) for ratio in ratios),
-                   np.array(offset or [0.0] * len(ratios[0])), rounding)
+                   np.array(offset or [0.0] * len(ratios[0])), rounding, limit)
 
 
 def test_powers_of_two_throughout_need_no_multiplier() -> None:
@@ -132,6 +133,34 @@ def test_sums_of_stored_activations_beside_residuals_leave_no_multiplier_without
 def test_factors_beyond_every_shift(layer: Factors, message: str) -> None:
     with pytest.raises(UnsupportedModel, match=message):
         fit([layer])
+
+
+@pytest.mark.parametrize("ratio", [0.9, 0.0123, 1.7e-5, 1.0000001, 99.3])
+@pytest.mark.parametrize("largest", [128, 255, 1023])
+def test_multiplier_of_a_product_leaves_room_for_its_second_operand(ratio: float, largest: int) -> None:
+    product, other = fit([factors([ratio] * 3, offset=[0.0, -7.3, 9.1], limit=MULTIPLIER_LIMIT // largest),
+                          factors([0.007])])
+    (multiplier,) = set(product.multipliers[0].tolist())
+    assert multiplier * largest <= MULTIPLIER_LIMIT < 3 * multiplier * largest
+    assert multiplier / 2.0**product.shift == pytest.approx(ratio, rel=0.008)
+    assert other.multipliers[0][0] >= 1 << 11
+
+
+def test_powers_of_two_suit_wide_operands_of_products() -> None:
+    layers = [factors([2.0**-9], limit=1), factors([0.25])]
+    assert multiplierless(layers)
+    assert [item.multipliers[0][0] for item in fit(layers)] == [1, 1]
+    product, _ = fit([factors([2.0**-9], limit=1), factors([0.3])])
+    assert (product.multipliers[0][0], product.shift) == (1, 9)
+    even = factors([1.0], offset=[0.3], rounding=Rounding.HALF_EVEN, limit=4)
+    assert multiplierless([even])
+    assert not multiplierless([replace(even, limit=3)])     # 4 and a shift of 2
+
+
+@pytest.mark.parametrize(("ratio", "limit"), [(0.3, 99), (0.3, 0), (0.25, 0), (0.0, 0)])
+def test_operand_of_a_product_that_leaves_no_room(ratio: float, limit: int) -> None:
+    with pytest.raises(UnsupportedModel, match=f"act: has room for a multiplier of {limit} beside the product's "):
+        fit([factors([ratio], limit=limit)])
 
 
 @pytest.mark.parametrize("seed", range(30))

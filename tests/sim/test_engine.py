@@ -1,5 +1,6 @@
 """The emitted engine against golden model, emulator and cycle model: every output integer, every cycle."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from shifthw.sim.build import Engine, build_simulator
 from shifthw.sim.run import simulate
 
 from ..lower.graphs import GraphBuilder, random_array, random_graph
-from ..lower.networks import random_network
+from ..lower.networks import NetworkBuilder, random_network
 
 
 def check(graph: Graph, pictures: np.ndarray, cache: Path, engine: Engine = Engine.FAST,
@@ -168,6 +169,40 @@ def test_moves_products_and_tables(seed: int, simulator_cache: Path) -> None:
     kinds = ("conv", "pointwise", "excite", "multiply", "lookup", "residual", "shift", "split")
     graph, build = random_network(seed, kinds)
     check(graph, build.images(3), simulator_cache, stalls=(None, seed), **small(random_array(seed), 128))
+
+
+def test_vectors_are_added_to_and_multiplied_with_maps_of_adder_layers(simulator_cache: Path) -> None:
+    signed, unsigned = IntType(8, True), IntType(8, False)
+    build = NetworkBuilder(np.random.default_rng(26), (6, 5, 7), signed)
+    x = build.requantize(build.conv("images", 12), signed)
+    vector = build.requantize(build.add(SumPool2d((5, 7), (1, 1)), x), signed, gain=6.0)
+    gate = build.lookup(build.requantize(build.conv(vector, 12, (1, 1), padding=(0, 0, 0, 0)), unsigned), unsigned)
+    y = build.requantize(build.adder(x, 12), signed, vector)
+    y = build.product(build.product(y, gate, signed), vector, unsigned)
+    build.product(build.lookup(y, signed), x, signed)
+    array = {"images": 2, "pixels": 4, "simd": 8, "pe": 4}
+    config = compile_graph(build.graph(), **array).config
+    assert config.adder and config.product and config.tables == 2
+    check(build.graph(), build.images(5), simulator_cache, stalls=(None, 11), **array)
+
+
+def test_a_table_that_is_loaded_a_cycle_sooner_is_too_soon(simulator_cache: Path) -> None:
+    """table_load_latency is what the hardware takes; half of the codes change with the first of two words."""
+    dtype, x = IntType(3, True), "images"
+    build = NetworkBuilder(np.random.default_rng(27), (4, 2, 3), dtype)
+    for _ in range(2):
+        x = build.lookup(build.requantize(build.conv(x, 8), dtype), dtype)
+    array, pictures = {"images": 1, "pixels": 2, "simd": 8, "pe": 8}, build.images(6)
+    check(build.graph(), pictures, simulator_cache, **array)
+    program = compile_graph(build.graph(), **array)
+    layout = InstructionLayout(program.config)
+    index, fields = [(n, f) for n, f in enumerate(map(layout.decode, program.instructions))
+                     if f["opcode"] == Opcode.TABLE][1]
+    words = list(program.instructions)
+    words[index] = layout.encode(**{**fields, "delay": fields["delay"] - 1})
+    simulator = build_simulator(engine_files(program.config), top=TOP, engine=Engine.FAST, cache=simulator_cache)
+    early = simulate(simulator, Engine.FAST, dataclasses.replace(program, instructions=tuple(words)), pictures)
+    assert (early.outputs != Emulator(program).run(pictures).outputs).any()
 
 
 @pytest.mark.slow
