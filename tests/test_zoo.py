@@ -32,10 +32,13 @@ MNIST = ("MNIST", 60_000, 10_000, (1, 28, 28), 10)
 CIFAR10 = ("CIFAR-10, JPEG q75 copy", 50_000, 10_000, (3, 32, 32), 10)
 WHARF = ("WHARF, windows of 160 samples, 3 subjects left out", 3_084, 787, (1, 160, 3), 12)
 TRAINED = {"lenet5": MNIST, "conv_mnist": MNIST, "resnet8": CIFAR10, "resnet20": CIFAR10, "resnet20_w3": CIFAR10,
-           "shiftadd_resnet20": CIFAR10, "adder_resnet20": CIFAR10, "activity_shiftadd": WHARF}
+           "shiftadd_resnet20": CIFAR10, "adder_resnet20": CIFAR10, "ssl_shift_resnet20": CIFAR10,
+           "activity_shiftadd": WHARF}
 """Data, training and test images, shape of an image and classes of the networks that examples/finetune.py made."""
 SAME_BUDGET = {"resnet8": 0.015, "resnet20": 0.015, "resnet20_w3": 0.025}
 """What may be lost against float training of the same length in all. Networks of adder layers have had a few epochs."""
+WITHOUT_FLOAT = ("ssl_shift_resnet20",)
+"""Networks whose displacements moved in fine-tuning: the float network they began as is another one."""
 CARD = {"weights": str, "data": str, "training_images": int, "test_images": int, "method": str, "weight_bits": int,
         "terms": int, "activation_bits": int, "epochs": int, "seed": int, "recipe": dict, "float_recipe": dict,
         "float_start_accuracy": float, "fake_quantized_accuracy": float, "integer_accuracy": float, "file_bytes": int}
@@ -153,7 +156,8 @@ def test_card_of_a_trained_network(name: str, tmp_path: Path) -> None:
     assert card["file_bytes"] == (tmp_path / "model.pt").stat().st_size
     assert len(set(graph.metadata["classes"])) == classes
     assert graph.nodes[0].output.shape == shape
-    assert model.fake_reference is not None and model.float_reference is not None
+    assert model.fake_reference is not None
+    assert (model.float_reference is None) == (name in WITHOUT_FLOAT)
     assert card["integer_accuracy"] >= card["float_start_accuracy"] - (0.015 if name == "adder_resnet20" else 0.005)
     if name in SAME_BUDGET:
         assert card["integer_accuracy"] >= card["float_accuracy"] - SAME_BUDGET[name]
@@ -172,7 +176,7 @@ def test_integer_network_follows_the_fake_quantized_one(name: str) -> None:
     steps = interpret(graph, images)[graph.outputs[0]].reshape(20, -1)
     off = np.abs(steps - (expected / graph[graph.outputs[0]].output.scale).numpy())
     assert off.max() < 2.5
-    assert np.mean(off > 0.5) < 0.3
+    assert np.mean(off > 0.5) < (0.35 if name == "ssl_shift_resnet20" else 0.3)
 
 
 @pytest.mark.parametrize("name", TRAINED)

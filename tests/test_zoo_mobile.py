@@ -27,7 +27,7 @@ from shifthw.zoo.tiny_yolo import tiny_yolov3
 TORCHVISION = "torchvision.models, num_params and _ops of the weights' meta data"
 MEGVII = "README of ShuffleNetV1 or ShuffleNetV2 in github.com/megvii-model/ShuffleNet-Series"
 MOST_WEIGHTS, MOST_BYTES = 60_000, 100_000
-"""Parameters of a small variant, and bytes of its largest map and the two biggest neighbours, at most."""
+"""Parameters of a small variant and bytes of any three maps that follow one another, at most."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ PUBLISHED = {
 }
 """Published figures of EffNet's parameters and multiply-accumulates: not found. For the detector see its own test."""
 OTHERWISE_COUNTED = {
-    ("mobilenet_v1", "4.24"): "with the background class of TensorFlow's 1001, and cut off",
-    ("mobilenet_v2", "3.4"): "the paper's figure is lower than that of all implementations",
+    ("mobilenet_v1", "4.24"): "4.23 here and in Keras; why the page says 4.24 was not found",
+    ("mobilenet_v2", "3.4"): "3.50 here and in torchvision",
     ("mobilenet_v2", "300"): "300.8 here and in torchvision",
     ("shufflenet_v1", "138"): "137.46 here",
     ("shufflenet_v2", "146"): "torchvision's count of the very same layers is 145, too",

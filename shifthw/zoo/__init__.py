@@ -50,6 +50,7 @@ NAMES: dict[str, Entry] = {name: _trained(name, what) for name, what in (
     ("resnet20_w3", "CIFAR-10 ResNet-20 as above with 3-bit power-of-two weights"),
     ("shiftadd_resnet20", "CIFAR-10, ShiftAddNet's ResNet-20, 32x32x3, 83.1 M MACs and |x - w|, 4-bit shift weights"),
     ("adder_resnet20", "CIFAR-10, AdderNet's ResNet-20, 32x32x3, 40.6 M MACs and |x - w|, 4-bit shift weights"),
+    ("ssl_shift_resnet20", "CIFAR-10, ShiftResNet-20, sparse shifts, 32x32x3, 16.4 M MACs, 4-bit power-of-two weights"),
     ("activity_shiftadd", "WHARF, ShiftAddNet for 160 accelerometer samples, 4.3 M MACs and |x - w|, 4-bit weights"),
 )} | {name: _seeded(name, architecture) for name, architecture in ARCHITECTURES.items()}
 
