@@ -138,6 +138,7 @@ def integer_weight(signs: torch.Tensor, exponents: torch.Tensor, where: str) -> 
     if span > MAX_EXPONENT:
         raise UnsupportedModel(f"{where}: its weights use exponents {unit}..{unit + span}, must span at most "
                                f"{MAX_EXPONENT + 1} values; use weight_bits of 5 or less")
-    used_terms = max(1, int(np.any(sign != 0, axis=(1, 2, 3, 4)).sum()))
+    terms = np.flatnonzero(np.any(sign != 0, axis=(1, 2, 3, 4)))    # those that any weight uses, but at least one
+    terms = terms if terms.size else np.zeros(1, np.int64)
     stored = np.where(sign == 0, 0, exponent - unit).astype(np.int8)
-    return ShiftWeight(sign[:used_terms].copy(), stored[:used_terms].copy()), unit
+    return ShiftWeight(sign[terms].copy(), stored[terms].copy()), unit

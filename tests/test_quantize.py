@@ -148,3 +148,12 @@ def test_nearest_uses_no_more_terms_than_it_must_and_breaks_ties_toward_zero() -
     assert signs.abs().sum(dim=0).tolist() == [1, 2, 2, 0, 1]
     assert torch.equal(term_values(signs, exponents), torch.tensor([0.5, -0.75, 0.4375, 0.0, 2.0**-6]))
     assert nearest_values(torch.tensor([0.75, -0.75, 2.0**-7]), 4, 1).tolist() == [0.5, -0.5, 0.0]
+
+
+def test_integer_weight_keeps_the_terms_in_use_wherever_they_are() -> None:
+    signs, exponents = convolution(np.array([[0.5, -0.125], [0.0, 0.25]]))
+    unused = torch.zeros_like(signs)
+    for order in ((unused, signs), (signs, unused), (unused, signs, unused)):
+        weight, unit = integer_weight(torch.cat(order), torch.cat([exponents] * len(order)), "conv")
+        assert (weight.terms, unit) == (1, -3)
+        np.testing.assert_array_equal(weight.integer[:, :, 0, 0], [[4, -1], [0, 2]])

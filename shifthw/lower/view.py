@@ -80,8 +80,10 @@ class View:
     def selected(self, channels: np.ndarray) -> "View":
         """SelectChannels of the view."""
         used, tensor = np.unique(self.tensor[channels], return_inverse=True)
-        return dataclasses.replace(self, names=tuple(self.names[index] for index in used), tensor=tensor,
-                                   channel=self.channel[channels], displacement=self.displacement[channels])
+        displacement = self.displacement[channels]
+        lines = self.lines and bool(displacement.any())     # else it is still, and may be shifted in another way
+        return dataclasses.replace(self, names=tuple(self.names[index] for index in used), tensor=tensor, lines=lines,
+                                   channel=self.channel[channels], displacement=displacement)
 
     def shifted(self, op: SpatialShift2d | AddressShift2d) -> "View":
         """A shift of a `still` view."""

@@ -51,3 +51,12 @@ def test_maps_that_are_looked_at_in_different_ways_are_not_joined() -> None:
     assert joined([view("a").shifted(SpatialShift2d(np.ones((4, 2), np.int64))), lines]) is None
     assert joined([still, view("b").enlarged(Upsample2d((2, 2)))]) is None
     assert joined([still, view("b").shifted(SpatialShift2d(np.ones((4, 2), np.int64), 2))]) is None
+
+
+def test_channels_that_an_address_shift_leaves_may_be_shifted_in_another_way() -> None:
+    moved = view().shifted(AddressShift2d(np.array([0, 1, -7, 0])))
+    left = moved.selected(np.array([0, 3]))
+    assert left.still and not left.lines
+    shifted = left.shifted(SpatialShift2d(np.array([[1, 1], [0, -1]])))
+    assert not shifted.lines
+    assert moved.selected(np.array([0, 1])).lines
