@@ -1,4 +1,4 @@
-"""Random torch networks of all layers that convert exactly: every scale is a power of two, every map has values."""
+"""Random torch networks of all layers; by default such that convert exactly: every scale is a power of two."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,10 +31,14 @@ KINDS = ("conv", "conv", "pointwise", "grouped", "residual", "residual", "broadc
 
 
 class RandomNetwork(nn.Module):
-    """A chain with branches: every step reads the last value, or an earlier one, of those that were made before it."""
+    """A chain with branches: every step reads the last value, or an earlier one, of those that were made before it.
 
-    def __init__(self, seed: int, kinds: tuple[str, ...] = KINDS, steps: int = 7) -> None:
+    exact  powers of two for all scales and gains; else any real numbers
+    """
+
+    def __init__(self, seed: int, kinds: tuple[str, ...] = KINDS, steps: int = 7, exact: bool = True) -> None:
         super().__init__()
+        self.exact = exact
         self.rng = np.random.default_rng((77, seed))
         torch.manual_seed(seed)
         self.layers = nn.ModuleList()
@@ -81,7 +85,8 @@ class RandomNetwork(nn.Module):
         """A quantizer whose power of two suits a value of this range."""
         largest = float(value.detach().abs().max()) or 1.0
         signed = bool((value < 0).any()) and bool(self.rng.integers(4))
-        scale = 2.0 ** np.clip(np.ceil(np.log2(largest / 2 ** (bits - signed))), -7, 2)
+        scale = largest / 2 ** (bits - signed)
+        scale = 2.0 ** np.clip(np.ceil(np.log2(scale)), -7, 2) if self.exact else scale * self.rng.uniform(0.7, 1.2)
         return self.add(QuantAct(bits, signed, scale=float(scale), rounding=self.choice(*Rounding)))
 
     def quantized(self, unquantized: Step) -> Step:
@@ -116,7 +121,8 @@ class RandomNetwork(nn.Module):
                                     terms=terms, form=form))
         norm = nn.BatchNorm2d(out, eps=0.0)
         with torch.no_grad():
-            norm.weight.copy_(2.0 ** torch.randint(-1, 2, (out,)))
+            gain = torch.randint(-1, 2, (out,)) if self.exact else torch.empty(out).uniform_(-1, 1)
+            norm.weight.copy_(2.0**gain)
             norm.bias.normal_(0, 0.3)
         batch_norm = self.add(self.choice(norm, nn.Identity()))
         return lambda net, values: net.layers[batch_norm](net.layers[conv](values[index]))

@@ -22,6 +22,7 @@ from shifthw.nn import (
     QuantAct,
     ShiftConv2d,
     ShiftConvTranspose2d,
+    ShiftLinear,
     ShortcutShift,
     SparseShift2d,
 )
@@ -170,6 +171,36 @@ def test_joined_maps_are_named_after_their_quantizer() -> None:
     graph = agree(model, images(3, 6, 5))
     assert graph.outputs == ("q",)
     assert graph["q"].inputs == ("q.0", "q.1")
+
+
+FEATURES: dict[str, Callable[[Net, torch.Tensor], torch.Tensor]] = {
+    "joined": lambda net, x: torch.cat([x, net.p(net.a(x))], dim=-1),
+    "joined sums": lambda net, x: net.p(torch.cat([net.a(x), x], dim=1)),
+    "parts": lambda net, x: x[:, 2:7], "chunk": lambda net, x: x.chunk(2, -1)[1],
+    "product": lambda net, x: net.p(x * net.p(net.a(x))), "rolled": lambda net, x: net.roll(x),
+    "function": lambda net, x: net.p(torch.sigmoid(x)),
+}
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_features_without_a_map(name: str) -> None:
+    model = Net(lambda net, x: FEATURES[name](net, net.q(x)), q=power(signed=True), a=ShiftLinear(8, 8),
+                p=power(signed=True), roll=ChannelShift(8, 3))
+    agree(model, images(8))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_pooled_maps_are_joined_and_flattened(late: bool) -> None:
+    """The quantizer before or behind the reshape."""
+    def forward(net: Net, x: torch.Tensor) -> torch.Tensor:
+        x = net.q(x)
+        y = torch.cat([functional.adaptive_avg_pool2d(x, 1), net.pool(net.a(x))], dim=1)
+        return net.fc(net.p(y.flatten(1)) if late else net.p(y).flatten(1))
+
+    model = Net(forward, q=power(signed=True), a=nn.MaxPool2d(2), pool=nn.AvgPool2d(2), p=power(signed=True),
+                fc=ShiftLinear(10, 4))
+    graph = agree(nn.Sequential(model, power(signed=True)), images(5, 4, 4))
+    assert sum(isinstance(node.op, Concat) for node in graph.nodes) == 1
 
 
 ENLARGED: dict[str, nn.Module] = {

@@ -49,9 +49,29 @@ def test_random_networks(seeds: range) -> None:
         check(seed, seed % 4 == 0)
 
 
+def check_close(seed: int) -> None:
+    """Real scales: convert itself compares layer by layer; the program is the graph's."""
+    network = RandomNetwork(seed, exact=False)
+    last = network.steps[-1].__name__
+    model = nn.Sequential(network, QuantAct(8, True, scale=0.07)) if last == "half" else network
+    graph = convert_model(model.double().eval(), network.example).graph
+    first = network.layers[0]
+    assert isinstance(first, QuantAct)
+    integers = first.integers(network.example).numpy()
+    compiled = compile_graph(graph, images=1, pixels=2, simd=4, pe=2)
+    assert np.array_equal(Emulator(compiled).run(integers).outputs, interpret(graph, integers)[graph.outputs[0]])
+
+
+@pytest.mark.parametrize("seeds", [range(start, start + 8) for start in range(0, 24, 8)], ids=str)
+def test_random_networks_of_real_scales(seeds: range) -> None:
+    for seed in seeds:
+        check_close(seed)
+
+
 @pytest.mark.slow
 def test_many_random_networks() -> None:
     made: Counter[str] = Counter()
     for seed in range(1000, 1600):
         made += check(seed, seed % 3 == 0)
+        check_close(seed)
     assert set(made) == set(KINDS)
