@@ -8,8 +8,9 @@ import sys
 import time
 
 from shifthw import boards, zoo
-from shifthw.lower.compile import prepare, useful_macs
+from shifthw.lower.compile import prepare
 from shifthw.lower.explore import Budget, explore
+from shifthw.lower.work import useful_macs
 from shifthw.report import RESOURCES
 
 

@@ -14,7 +14,7 @@ from shifthw.energy.accesses import TRANSFER, program_accesses
 from shifthw.energy.operations import LayerOperations, layer_operations
 from shifthw.energy.units import Counts, Format, Memory, Operation, Platform, format_for, memory_pj, operations_pj
 from shifthw.flow import build_report, compile_model
-from shifthw.ir.graph import Graph, MaxPool2d, ShiftConv2d, SumPool2d
+from shifthw.ir.graph import Graph, MaxPool2d, ShiftConv2d, SpatialShift2d, SumPool2d
 from shifthw.ir.types import IntType, ShiftWeight
 from shifthw.isa import InstructionLayout, Opcode
 from shifthw.lower import compile_graph
@@ -25,6 +25,7 @@ from shifthw.rtl.sequencer import Sequencer
 from shifthw.tile_loop import TileLoop
 
 from .lower.graphs import GraphBuilder, random_array, random_graph
+from .lower.networks import NetworkBuilder, random_network
 
 ARRAY = {"images": 1, "pixels": 2, "simd": 4, "pe": 4}
 NO_PADDING = (0, 0, 0, 0)
@@ -33,8 +34,8 @@ U8 = IntType(8, False)
 
 
 def builder(channels: int = 4, height: int = 4, width: int = 6, bits: int = 8, *,
-            unit_scales: bool = False) -> GraphBuilder:
-    return GraphBuilder(np.random.default_rng(1), (channels, height, width), IntType(bits, False), zeros=False,
+            unit_scales: bool = False) -> NetworkBuilder:
+    return NetworkBuilder(np.random.default_rng(1), (channels, height, width), IntType(bits, False), zeros=False,
                         unit_scales=unit_scales)
 
 
@@ -125,6 +126,33 @@ def test_an_engine_without_multipliers_does_not_multiply() -> None:
     assert energy_report(graph, program)["layers"][0]["requantize"]["multiply"] == 0
 
 
+def test_a_factor_takes_a_multiplication() -> None:
+    for other in ("images", "pixel"):
+        build = builder(4, 4, 6)
+        if other == "pixel":
+            other = build.requantize(build.add(SumPool2d((4, 6), (4, 6)), "images"), U8)
+        build.product("images", other, U8)
+        graph, program = made(build)
+        row = energy_report(graph, program)["layers"][-2]       # the last are the transfers
+        assert row["kind"] == "product"
+        assert set(row["operations"].values()) == {0}
+        assert row["requantize"] == {"multiply": 2 * 96, "add": 96, "shift": 96}
+
+
+def test_a_table_computes_nothing_and_is_loaded_once() -> None:
+    build = builder()
+    build.lookup(build.requantize(build.conv("images", 4), U8), U8)
+    build.lookup(build.nodes[-1].name, U8)
+    graph, program = made(build)
+    with_table, alone, transfer = energy_report(graph, program)["layers"]
+    assert (with_table["kind"], alone["kind"]) == ("shift", "table")
+    assert set(alone["operations"].values()) == {0}
+    instructions = [InstructionLayout(program.config).decode(word)["opcode"] for word in program.instructions[1:]]
+    assert instructions.count(Opcode.TABLE) == 2
+    assert transfer["bits_per_batch"]["control"] == (
+        2 * 8 * 256 + (len(instructions) - 2) * InstructionLayout(program.config).width)
+
+
 @pytest.mark.parametrize(("bits", "form"), [(2, "FIX8"), (8, "FIX8"), (9, "FIX32"), (16, "FIX32"), (32, "FIX32"),
                                             (40, "FIX32")])
 def test_the_next_wider_format_counts(bits: int, form: str) -> None:
@@ -136,6 +164,49 @@ def test_a_layer_counts_in_the_format_of_its_operands() -> None:
     build.requantize(build.conv("images", 4), U8)
     build.requantize(build.conv(build.nodes[-1].name, 4), U8)
     assert [layer.format for layer in operations(build)] == ["FIX32", "FIX8"]
+
+
+def test_weights_read_between_pixels_count_for_each_pixel() -> None:
+    build = builder()
+    displacement = np.array([[0, 0], [2, -4], [1, 0], [-3, 1]])     # 1, 1, 2 and 4 pixels
+    wide = build.add(SpatialShift2d(displacement, 2), "images", dtype=IntType(10, False))
+    build.requantize(build.conv(wide, 8, (1, 1), padding=NO_PADDING, terms=2), U8)
+    (layer,) = operations(build)
+    count = (1 + 1 + 2 + 4) * 8 * 24
+    assert layer.array == {(SHIFT, Format.FIX8): 2 * count, (ADD, Format.FIX8): 2 * count}
+    assert layer.multiplying == {(MULTIPLY, Format.FIX8): count, (ADD, Format.FIX8): count}
+
+
+def test_moves_of_whole_pixels_and_channels_add_nothing() -> None:
+    plain, moving = builder(), builder()
+    plain.requantize(plain.conv("images", 8), U8)
+    moved = moving.shuffle(moving.address("images"))
+    moving.requantize(moving.conv(moving.concat(moving.shift(moved)), 8, (1, 1), padding=NO_PADDING), U8)
+    (layer,) = operations(plain)
+    assert layer.array[SHIFT, Format.FIX8] == 9 * 4 * 8 * 24
+    assert sum(each.array[SHIFT, Format.FIX8] for each in operations(moving)) == 4 * 8 * 24
+
+
+@pytest.mark.parametrize(("factor", "kernel", "padding", "met"), [
+    ((2, 2), (4, 4), (2, 2, 1, 1), 2 * 2 * 8 * 12), ((2, 1), (2, 1), (1, 0, 0, 0), 8 * 6),
+    ((2, 2), (3, 3), (1, 1, 1, 1), 24 * (1 + 2 + 2 + 4)), ((3, 3), (1, 1), NO_PADDING, 24)])
+def test_weights_on_zeros_between_pixels_do_not_count(factor: tuple[int, int], kernel: tuple[int, int],
+                                                      padding: tuple[int, int, int, int], met: int) -> None:
+    build = builder()
+    build.requantize(build.conv(build.upsample("images", factor, zeros=True), 8, kernel, padding=padding), U8)
+    (layer,) = operations(build)
+    assert layer.array[SHIFT, Format.FIX8] == layer.multiplying[MULTIPLY, Format.FIX8] == 4 * 8 * met
+
+
+def test_an_enlargement_between_pixels_adds_up_four() -> None:
+    build = builder()
+    build.requantize(build.bilinear("images"), U8)
+    graph, program = made(build)
+    row, outputs = energy_report(graph, program)["layers"][0], 4 * 8 * 12
+    assert row["kind"] == "shift"
+    assert row["operations"] == {"multiply": 0, "add": 8 * outputs, "shift": 8 * outputs}
+    assert row["multiplying_operations"] == {"multiply": 4 * outputs, "add": 4 * outputs, "shift": 0}
+    assert row["zero_terms"] == outputs
 
 
 # -- energies ------------------------------------------------------------------------------------
@@ -162,9 +233,14 @@ def test_ratios_of_single_layers_are_those_of_the_table() -> None:
     assert row["ratio"] == pytest.approx((0.23 * count + requantize) / (0.108 * count + requantize))
 
 
-@pytest.mark.parametrize("seed", range(12))
+def networks(seed: int) -> tuple[Graph, GraphBuilder]:
+    """Random ones, of convolutions and of moves, products and tables."""
+    return random_graph(seed, adders=0.4) if seed < 12 else random_network(seed)
+
+
+@pytest.mark.parametrize("seed", range(30))
 def test_totals_are_those_of_the_layers(seed: int) -> None:
-    graph, _ = random_graph(seed, adders=0.4)
+    graph, _ = networks(seed)
     program = compile_graph(graph, **random_array(seed))
     energy = energy_report(graph, program)
     layers, total = energy["layers"], energy["total"]
@@ -179,9 +255,17 @@ def test_totals_are_those_of_the_layers(seed: int) -> None:
         assert sum(energy["shares"][platform].values()) == pytest.approx(1)
         both = energy["with_memory"][platform]
         assert both["total_pj"] == pytest.approx(total[platform]["total_pj"] + total["memory_pj"], abs=0.01)
-    adders = sum(layer["operations"]["add"] // 2 for layer in layers if layer["kind"] == "adder")
-    assert total["operations"]["shift"] + adders == sum(layer.macs for layer in program.layers)
     assert json.loads(json.dumps(energy)) == energy
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_shifts_and_distances_are_the_useful_work(seed: int) -> None:
+    graph, _ = networks(seed)
+    program = compile_graph(graph, **random_array(seed))
+    *layers, _ = energy_report(graph, program)["layers"]
+    work = [layer["operations"]["add"] // 2 if layer["kind"] == "adder" else layer["operations"]["shift"]
+            for layer in layers]
+    assert work == [layer.macs for layer in program.layers]
 
 
 def test_without_any_sum() -> None:
@@ -248,10 +332,10 @@ def test_copies_of_the_channels_are_loaded() -> None:
     assert program_accesses(program)[TRANSFER].features_written == program.source.rows * 2 * 4 * 8
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(30))
 def test_accesses_are_those_of_the_sequencer(seed: int) -> None:
     """Steps as it presents them, one by one."""
-    graph, _ = random_graph(seed, adders=0.4)
+    graph, _ = networks(seed)
     program = compile_graph(graph, **random_array(seed))
     c = program.config
     sequencer, layout = Sequencer(config=c), InstructionLayout(c)
@@ -269,9 +353,9 @@ def test_accesses_are_those_of_the_sequencer(seed: int) -> None:
         assert moved.weights == words[layer.output] * c.weight_word_bits
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(8), *range(12, 24)])
 def test_written_bits_are_those_of_the_emulator(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph, build = random_graph(seed, adders=0.4)
+    graph, build = networks(seed)
     program = compile_graph(graph, **random_array(seed))
     written: dict[str, int] = {}
     write = TileLoop._write

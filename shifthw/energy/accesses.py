@@ -4,12 +4,12 @@
     global buffer  the on-chip memories: features (all banks of a row in every step, with every residual and with every
                    row that is stored; the lanes that a result is written to; loaded rows, copies of channels included),
                    weights (a word per step), control (a step word per step, a start and a scale word per tile, the
-                   instructions)
+                   instructions, the words of a table when it is loaded)
     NoC            what of the features and weights goes to the array or comes from it
     registers      the accumulators: read and written in every step
 
 With multiplications: the same array with one pass per weight, and weights as wide as its activations. Cycles in which a
-memory is clocked without need do not count.
+memory is clocked without need do not count, and neither do the tables beside the requantization, which are logic.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from ..program import Program
 from .units import Memory
 
 TRANSFER = ""
-"""Key of what LOAD, STORE and LOOP move: no layer's."""
+"""Key of what LOAD, STORE, TABLE and LOOP move: no layer's."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,8 @@ def _transfer(fields: dict[str, int], program: Program) -> Accesses:
                             features_written=pixel_bits * copies * c.input_channels)
         case Opcode.STORE:
             return Accesses(dram=8 * program.output_batch_bytes, features_read=pixel_bits * c.simd)
+        case Opcode.TABLE:
+            return Accesses(control=c.activation_bits << c.activation_bits)
         case _:
             return Accesses()
 

@@ -6,7 +6,7 @@ from operator import add
 
 from ..ir.graph import Graph
 from ..lower.compile import prepare
-from ..lower.network import Kind
+from ..lower.network import Kind, Layer
 from ..program import Program
 from .accesses import TRANSFER, Accesses, program_accesses
 from .operations import NO_OPERATIONS, LayerOperations, in_floats, layer_operations
@@ -15,8 +15,8 @@ from .units import MEMORY_PJ, OPERATION_PJ, Counts, Operation, Platform, memory_
 MODEL = "model, not measurement"
 """Stands beside every figure of energy."""
 
-WORK = {Kind.CONV: "shift", Kind.ADDER: "adder", Kind.SUM_POOL: "pool", Kind.MAX_POOL: "pool"}
-"""Kinds of layers that compute; any without an operation is a copy."""
+WORK = {Kind.CONV: "shift", Kind.BILINEAR: "shift", Kind.ADDER: "adder", Kind.SUM_POOL: "pool", Kind.MAX_POOL: "pool"}
+"""Kinds of layers that compute."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,18 @@ def _parts(graph: Graph, program: Program) -> list[_Part]:
     parts = []
     for layer in network.layers:
         operations = layer_operations(layer, network, program.config)
-        kind = WORK[layer.kind] if operations.array else "copy"
-        parts.append(_Part(layer.name, kind, operations, moved[layer.output], multiplying[layer.output]))
+        parts.append(_Part(layer.name, _kind(layer, operations), operations, moved[layer.output],
+                           multiplying[layer.output]))
     return [*parts, _Part("(load, store, loop)", "transfer", NO_OPERATIONS, moved[TRANSFER], multiplying[TRANSFER])]
+
+
+def _kind(layer: Layer, operations: LayerOperations) -> str:
+    """What a layer does; without an operation of the lanes it is for what stands behind them, or a copy."""
+    if operations.array:
+        return WORK[layer.kind]
+    if layer.scale and layer.scale.factor:
+        return "product"
+    return "table" if layer.lookup else "copy"
 
 
 def _row(part: _Part, whole: _Part, images: int) -> dict[str, object]:

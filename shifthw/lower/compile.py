@@ -2,13 +2,9 @@
 
 import dataclasses
 from dataclasses import dataclass
-from math import prod
-
-import numpy as np
 
 from ..arch import ArrayConfig
 from ..ir.graph import Graph
-from ..ir.types import ShiftWeight
 from ..isa import InstructionLayout, Opcode
 from ..program import LayerReport, Program
 from ..tensor_layout import TensorLayout
@@ -19,12 +15,13 @@ from .encode import scale_words, step_words, table_words, weight_and_start_words
 from .fuse import fuse
 from .instructions import Bases, Draft, draft_program
 from .layout import insert_copies, lay_out, take_phases
-from .network import Kind, Layer, Network
+from .network import Network
 from .order import renumber
 from .scaling import share_shifts
 from .schedule import count_cycles, instruction_cycles, schedule
 from .tables import tables_of
 from .task import Task, tasks
+from .work import useful_macs
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,22 +107,3 @@ def layer_table(made: Plan) -> tuple[LayerReport, ...]:
             sum(task.out_groups * task.tiles * (task.last_step + 1) for task in work), cycles, macs,
             macs * made.config.images / (cycles * made.config.lanes), layer.copy))
     return tuple(rows)
-
-
-def useful_macs(layer: Layer, network: Network) -> int:
-    """Multiply-accumulates of a layer per image, counted as usual (taps on padding included), times its terms.
-
-    Of an adder layer |x - w|, once each. Pooling, enlarging, copies and convolutions that only copy (at most one weight
-    per output, all equal) count 0.
-    """
-    channels = layer.source.channels // layer.groups
-    weights = prod(network.tensors[layer.output].shape) * prod(layer.kernel) * channels
-    if layer.kind is Kind.ADDER:
-        return weights
-    counted = layer.weight and layer.kind is Kind.CONV and not _copies(layer.weight)
-    return weights * layer.weight.terms if layer.weight and counted else 0
-
-
-def _copies(weight: ShiftWeight) -> bool:
-    used = weight.integer != 0
-    return bool((used.sum(axis=(1, 2, 3)) <= 1).all()) and len(np.unique(weight.integer[used])) <= 1
