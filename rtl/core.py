@@ -3,7 +3,8 @@
 Cycle numbers in comments count from the one in which the sequencer presents a step.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+import numpy as np
+from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -197,21 +198,29 @@ class Core(wiring.Component):
         return u.word_select((i * c.pixels + p) * c.images + b, c.activation_bits)
 
     def _residual(self, m, u, b, p, o):
-        """The residual operand, held from the cycle after its read until the next one."""
+        """The residual operand or, with `broadcast`, pixel lane 0's; held from the cycle after its read."""
         c = self.config
-        choices = [self._residual_choice(u, slot * c.pe + o, p, b) for slot in range(c.slots)]
+        choices = [self._operand(u, slot * c.pe + o, p, b) for slot in range(c.slots)]
         chosen = Signal(c.activation_bits, reset_less=True, name=f"residual_{b}_{p}_{o}")
         with m.If(self.residual_now):
             with m.Switch(self.residual_slot):
                 for slot, choice in enumerate(choices):
                     with m.Case(slot):
                         m.d.sync += chosen.eq(choice)
+            if c.product and p:
+                with m.If(self.residual_broadcast):
+                    m.d.sync += chosen.eq(self.first_operands[b, o])
         return chosen
 
-    def _residual_choice(self, u, i, p, b):
-        """A pixel lane's own operand, or with `broadcast` that of pixel lane 0."""
-        own = self._operand(u, i, p, b)
-        return Mux(self.residual_broadcast, self._operand(u, i, 0, b), own) if self.config.product and p else own
+    def _first_operands(self, m, u):
+        """Pixel lane 0's operands in the lanes of the slot, by image and output lane."""
+        c = self.config
+        found = {}
+        for b, o in np.ndindex(c.images, c.pe):
+            found[b, o] = Signal(c.activation_bits, name=f"first_operand_{b}_{o}")
+            operands = [self._operand(u, slot * c.pe + o, 0, b) for slot in range(c.slots)]
+            m.d.comb += found[b, o].eq(Array(operands)[self.residual_slot])
+        return found
 
     def _requantize(self, m, u, array, scale):
         """Activations [image][pixel lane][output lane], valid in cycle conv_result_latency."""
@@ -238,6 +247,7 @@ class Core(wiring.Component):
             self.residual_now, self.residual_slot = residual[0], residual[1:]
         if c.product:
             self.residual_broadcast = self._delay(m, "broadcast", step.broadcast, c.read_latency)
+            self.first_operands = self._first_operands(m, u)
             product = self._delay(m, "product", Cat(field("product"), field("residual_signed")), c.accumulate_latency)
 
         places = [(b, p, o) for b in range(c.images) for p in range(c.pixels) for o in range(c.pe)]

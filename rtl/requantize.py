@@ -163,7 +163,7 @@ class Requantize(SharedComponent):
         return m
 
     def _sum(self, m):
-        """a*m + (r << residual_shift)*mr + b."""
+        """a*m + (r << residual_shift)*mr + b, or a * (v*mr) + b."""
         acc = Signal.like(self.acc, reset_less=True)
         addend = Signal(signed(self.sum_bits), reset_less=True)
         total = Signal(signed(self.sum_bits), reset_less=True)
@@ -179,15 +179,21 @@ class Requantize(SharedComponent):
         if self.residual:
             r = self._operand().shift_left(self.residual_shift)
             residual = Signal(signed(len(r) + self.multiplier_bits), reset_less=True)
-            m.d.sync += residual.eq(r * self.mr)
             added = residual + bias
         if self.product:
             multiplies = Signal(reset_less=True)
             m.d.sync += multiplies.eq(self.multiply)
             own = residual[self.residual_shift:self.residual_shift + self.multiplier_bits].as_signed()
-            scaled, added = Mux(multiplies, own, factor), Mux(multiplies, bias, added)
-        m.d.sync += [factor.eq(self.m), product.eq(acc * scaled), bias.eq(self.b), total.eq(product + addend),
-                     addend.eq(added)]
+            scaled, added = Mux(multiplies, own, factor), Mux(multiplies, 0, residual) + bias
+        m.d.sync += [
+            factor.eq(self.m),
+            product.eq(acc * scaled),
+            bias.eq(self.b),
+            total.eq(product + addend),
+        ]
+        if self.residual:
+            m.d.sync += residual.eq(r * self.mr)
+        m.d.sync += addend.eq(added)
         return total
 
     def _operand(self):

@@ -24,8 +24,7 @@ class State(enum.Enum, shape=4):
     REDUCE = 5
     RESIDUAL = 6
     PAUSE = 7
-    STORE = 8
-    TABLE = 9
+    STORE = 8       # also: a TABLE's words go out
 
 
 def step_layout(config: ArrayConfig) -> data.StructLayout:
@@ -191,10 +190,13 @@ class Sequencer(wiring.Component):
             with m.Case(State.PAUSE):
                 self._pause(m)
             with m.Case(State.STORE):
-                self._store(m)
-            if self.config.tables:
-                with m.Case(State.TABLE):
-                    self._table(m)
+                if self.config.tables:
+                    with m.If(self.is_table):
+                        self._table(m)
+                    with m.Else():
+                        self._store(m)
+                else:
+                    self._store(m)
         with m.If(self.store_taken):
             m.d.sync += self.store_pending.eq(0)
         with m.If(self.tile_end):
@@ -232,6 +234,7 @@ class Sequencer(wiring.Component):
         self.tile_end = Signal()
         self.store_pending = Signal()
         if config.tables:
+            self.is_table = self._field("opcode") == Opcode.TABLE
             register("word_left", bits_for(config.table_words))
             register("word_now", bits_for(config.tables * config.table_words))
         self.is_pool = self._field("opcode") == Opcode.POOL
@@ -405,8 +408,8 @@ class Sequencer(wiring.Component):
         ]
         m.d.sync += [self.step.eq(step), self.position.eq(self.lanes.o)]
         if self.config.tables:
-            m.d.sync += [self.table_write.eq(self.state == State.TABLE), self.table_address.eq(self.word_now),
-                         self.table_entry.eq(self.word_now)]
+            m.d.sync += [self.table_write.eq((self.state == State.STORE) & self.is_table),
+                         self.table_address.eq(self.word_now), self.table_entry.eq(self.word_now)]
 
     def _dispatch(self, m):
         """Leaves WAIT: what each opcode does first."""
@@ -420,7 +423,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += self.state.eq(State.STORE)
             if self.config.tables:
                 with m.Case(Opcode.TABLE):
-                    m.d.sync += [self.state.eq(State.TABLE), self.word_left.eq(self.config.table_words - 1),
+                    m.d.sync += [self.state.eq(State.STORE), self.word_left.eq(self.config.table_words - 1),
                                  self.word_now.eq(self._field("table") * self.config.table_words)]
             with m.Case(Opcode.LOOP):
                 m.d.comb += self.batch_end.eq(1)

@@ -37,17 +37,22 @@ class Coefficients:
     """A requantize pipeline with a multiplier, one shift, 8-bit activations, no residual."""
     scale_ff: float
     residual_lut: float
-    """More with a residual; of the part with a left shift only on xc7, where the unshifted sum is in the DSP."""
+    """More with a residual; on xc7 only with a left shift or products, where the sum is not in the DSP."""
     residual_ff: float
-    ram64_lut: float
-    """Per bit of a distributed RAM of 33..64 words; one of up to 32 words takes RAM32_LUT."""
+    ram_cell_lut: int
+    """LUTs of a distributed RAM cell: one writes, each of the others reads a bit of 64 words, or two bits of 32."""
+
+    @property
+    def ram64_lut(self) -> float:
+        """Per bit of a distributed RAM of 33..64 words; one of up to 32 words takes RAM32_LUT."""
+        return self.ram_cell_lut / (self.ram_cell_lut - 1)
 
 
 FAMILIES = {
     "xc7": Coefficients(dsp_operand_bits=25, scale_lut=29, scale_ff=58, residual_lut=24, residual_ff=-10,
-                        ram64_lut=4 / 3),
+                        ram_cell_lut=4),
     "xcup": Coefficients(dsp_operand_bits=27, scale_lut=69, scale_ff=203, residual_lut=24, residual_ff=4,
-                         ram64_lut=8 / 7),
+                         ram_cell_lut=8),
 }
 """By the family name of a board's part."""
 
@@ -116,24 +121,29 @@ def operand_sums(c: ArrayConfig) -> Resources:
     return Resources(tree + last, 0.74 * tree) * c.pixels + accumulators(c)
 
 
-def products(c: ArrayConfig) -> Resources:
-    """What products and 1x1 residuals add to a pipeline: two multiplexers."""
-    return Resources(c.multiplier_bits + c.activation_bits * (1 + c.slots) / 2, 2) if c.product else Resources(0, 0)
+def products(c: ArrayConfig, k: Coefficients) -> Resources:
+    """What they add to a pipeline: choices of the factor, of what is added to the bias, and of the pixel's residual."""
+    if not c.product:
+        return Resources(0, 0)
+    gate = c.multiplier_bits + c.activation_bits + 1
+    register = c.multiplier_bits * (k.dsp_operand_bits <= 25)   # the factor's, ahead of the choice and not in the DSP
+    return Resources(c.multiplier_bits + gate + 2 + c.activation_bits * (1 - 1 / c.pixels), register + 2)
 
 
-def tables(c: ArrayConfig) -> Resources:
-    """A pipeline's table: distributed memory of four quarters, a choice of one of them, a register."""
+def tables(c: ArrayConfig, k: Coefficients) -> Resources:
+    """A pipeline's: four distributed memories, a choice of one of them or of none, a register."""
     if not c.tables:
         return Resources(0, 0)
-    quarters = 4 * c.activation_bits * max(1, (1 << c.activation_bits) // 256)
-    return Resources(quarters + 2 * c.activation_bits, c.activation_bits)
+    bits = (k.ram_cell_lut - 1) * (1 if c.table_words > 32 else 2)
+    quarter = -(-c.activation_bits // bits) * k.ram_cell_lut
+    return Resources(4 * quarter + 3 * c.activation_bits - 2, c.activation_bits)
 
 
 def requantize(c: ArrayConfig, k: Coefficients) -> Resources:
     """One pipeline. The subtraction of an operands' sum wraps around, so that a narrow one cannot be left to the
     pre-adder of a DSP slice (Yosys 0.70 does so on xc7).
     """
-    return _scaling(c, k) + Resources((c.accumulator_bits + 1) * c.adder, 0) + products(c) + tables(c)
+    return _scaling(c, k) + Resources((c.accumulator_bits + 1) * c.adder, 0) + products(c, k) + tables(c, k)
 
 
 def _scaling(c: ArrayConfig, k: Coefficients) -> Resources:
@@ -141,7 +151,7 @@ def _scaling(c: ArrayConfig, k: Coefficients) -> Resources:
         return Resources(c.accumulator_bits + 29 + 12 * c.residual + 5 * (len(c.shifts) - 1),
                          4 * c.activation_bits + 49) + tie_detection(c, in_dsp=False)
     products = (1 + c.residual) * (1 + (c.accumulator_bits > k.dsp_operand_bits))
-    shifted = c.residual and (k.dsp_operand_bits > 25 or c.residual_shift > 0)
+    shifted = c.residual and (k.dsp_operand_bits > 25 or c.residual_shift > 0 or c.product)
     lut = k.scale_lut + 3 * (c.activation_bits - 8) + 6 * (len(c.shifts) - 1) + k.residual_lut * shifted
     in_dsp = c.accumulator_bits <= k.dsp_operand_bits <= 25
     return Resources(lut, k.scale_ff + k.residual_ff * c.residual, 0, products) + tie_detection(c, in_dsp)
@@ -167,7 +177,7 @@ def control(c: ArrayConfig) -> Resources:
     stored = c.images * c.pixels * c.simd * c.activation_bits
     results = c.images * c.pixels * c.pe * c.activation_bits
     decoded = c.pe * c.simd * decoded_bits(c)
-    return Resources(
+    return Resources(25, 130) * (c.tables > 0) + Resources(
         2300 + 180 * c.pixels + stored * (WRITE_LUT[c.pixels] + c.max_pool),
         1900 + 60 * c.pixels + stored * (1 + c.max_pool) + results * (1 + c.residual) + decoded)
 
@@ -186,7 +196,7 @@ def memories(c: ArrayConfig, k: Coefficients) -> Resources:
               (c.weight_words, c.weight_word_bits, 1), (c.scale_words, c.start_word_bits, 2),
               (c.scale_words, c.scale_word_bits, 2), (c.tables * c.table_words, 4 * c.activation_bits, 1))
     total = banks
-    for words, width, latency in shapes:
+    for words, width, latency in shapes[:None if c.tables else -1]:
         columns, rest = divmod(width, c.axi_data_bits)
         total += ram(c.axi_data_bits, words, latency, k) * columns
         total += ram(rest, words, latency, k) if rest else Resources(0, 0)
