@@ -25,21 +25,28 @@ from .graphs import GraphBuilder
 KINDS = ("conv", "conv", "pointwise", "pointwise", "grouped", "depthwise", "shift", "shift", "half", "address",
          "shuffle", "split", "concat", "shortcut", "upsample", "transposed", "bilinear", "excite", "multiply", "lookup",
          "max", "sum", "global", "residual", "adder", "dense")
+MOVES = ("part", "part", "shift", "half", "address", "shuffle", "split", "concat", "concat", "upsample", "pointwise",
+         "grouped", "residual")
+"""Moves of moves of moves."""
+NOTHING = slice(0, 0)
 
 
 class NetworkBuilder(GraphBuilder):
     """Adds moves, products and tables; every method returns the name of its node."""
 
-    def shift(self, source: str, reach: int = 2, per_pixel: int = 1, stride: tuple[int, int] = (1, 1)) -> str:
+    def shift(self, source: str, reach: int = 2, per_pixel: int = 1, stride: tuple[int, int] = (1, 1),
+              still: slice = NOTHING) -> str:
         displacement = self.rng.integers(-reach, reach, (self.type(source).channels, 2), endpoint=True)
+        displacement[still] = 0
         dtype = self.type(source).dtype
         wide = IntType(dtype.bits + 2 * (per_pixel == 2), dtype.signed)
         return self.add(SpatialShift2d(displacement, per_pixel, stride), source, dtype=wide)
 
-    def address(self, source: str, reach: int = 2) -> str:
+    def address(self, source: str, reach: int = 2, still: slice = NOTHING) -> str:
         width = self.type(source).width
         offset = self.rng.choice([0, 1, -1, width, -width, int(self.rng.integers(-reach * width, reach * width + 1))],
                                  self.type(source).channels)
+        offset[still] = 0
         return self.add(AddressShift2d(offset), source)
 
     def select(self, source: str, channels: np.ndarray) -> str:
@@ -183,6 +190,15 @@ class _Grower:
         cut = int(self.rng.integers(0, channels))
         self.tensors.append(self.build.select(source, np.arange(cut + 1)))
         return self.build.select(source, np.arange(cut, channels))
+
+    def _part(self, source: str) -> str:
+        """A move of some of the channels; often only the others go on."""
+        channels = self.build.type(source).channels
+        half = max(1, channels // 2)
+        still = slice(0, half) if self.rng.integers(2) else slice(channels - half, channels)
+        move = self.build.address if self.rng.integers(2) else self.build.shift
+        moved = move(source, still=still)
+        return self.build.select(moved, np.arange(channels)[still]) if self.rng.integers(2) else moved
 
     def _concat(self, source: str) -> str:
         others = self.rng.choice(self._others(source, slice(1, 3)), int(self.rng.integers(1, 3)))

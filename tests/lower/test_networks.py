@@ -10,7 +10,7 @@ from shifthw.ir.interpret import interpret
 from shifthw.lower import compile_graph
 
 from .graphs import random_array
-from .networks import random_network
+from .networks import KINDS, MOVES, random_network
 from .shrink import description, shrunk
 
 IMAGES = 3
@@ -32,13 +32,14 @@ def difference(graph: Graph, images: np.ndarray, array: dict[str, int]) -> str:
     return "" if run.cycles == program.cycles(batches) else "other cycles"
 
 
-def check(seed: int) -> None:
-    graph, build = random_network(seed)
+def check(seed: int, kinds: tuple[str, ...] = KINDS) -> None:
+    graph, build = random_network(seed, kinds)
     images, array = build.images(IMAGES), random_array(seed)
     wrong = difference(graph, images, array)
     if wrong:
         small = shrunk(graph, lambda each: difference(each, images, array) == wrong)
-        pytest.fail(f"random_network({seed}) on random_array({seed}) {array}: {wrong}; shrunk:\n{description(small)}")
+        pytest.fail(f"random_network({seed}, {kinds}) on random_array({seed}) {array}: {wrong}; shrunk:\n"
+                    f"{description(small)}")
 
 
 @pytest.mark.parametrize("first", range(0, 60, 20))
@@ -47,11 +48,23 @@ def test_random_networks(first: int) -> None:
         check(seed)
 
 
+def test_random_moves_of_moves() -> None:
+    for seed in range(5000, 5200):
+        check(seed, MOVES)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(60, 2560, 100))
 def test_many_random_networks(first: int) -> None:
     for seed in range(first, first + 100):
         check(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(5200, 6200, 100))
+def test_many_random_moves_of_moves(first: int) -> None:
+    for seed in range(first, first + 100):
+        check(seed, MOVES)
 
 
 def test_a_failing_network_is_made_small() -> None:
