@@ -45,7 +45,6 @@ def derive(network: Network, layouts: dict[str, TensorLayout], tasks: list[Task]
         numbers, zero_weights=any(_needs_zero(task) for task in shifting),
         lane_sum=any(task.reduce_steps for task in tasks),
         max_stride=max(max(task.layer.spread[1], *task.out.stride) for task in tasks),
-        tables=len(tables_of(network)[0]),
         input_channels=layouts[network.source].wire_channels,
         feature_rows=depth(rows_used(layouts)), weight_words=depth(words.weight), step_words=depth(words.step),
         scale_words=depth(max(words.scale, *(task.out_groups for task in tasks))))
@@ -69,6 +68,7 @@ def derive_numbers(network: Network, shape: ArrayConfig) -> ArrayConfig:
         multiplier_bits=multiplier_bits(layers), shifts=all_shifts(network),
         bias_bits=max([2, *(_bias_bits(layer, bits) for layer in layers if layer.scale)]),
         residual=any(layer.residual for layer in layers), product=needs_products(network),
+        tables=len(tables_of(network)[0]),
         residual_shift=residual_shift(layers),
         ties_to_even=any(layer.scale.ties_to_even for layer in layers if layer.scale),
         max_pool=any(layer.kind is Kind.MAX_POOL for layer in layers),

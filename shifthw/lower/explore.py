@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from math import ceil, floor, inf
 from typing import Literal
@@ -12,11 +13,11 @@ from ..errors import DoesNotFit
 from ..ir.graph import Graph
 from ..program import Program
 from .allocate import largest
-from .bound import least_cycles
+from .bound import Bounds
 from .compile import Plan, finish, plan, prepare
-from .derive import derive_numbers, skeleton
+from .derive import depth, derive_numbers, skeleton
 from .network import Network
-from .resources import FAMILIES, Coefficients, Resources, resources
+from .resources import FAMILIES, Coefficients, Resources, memories, resources
 
 LUT_SHARE, BRAM_SHARE, DSP_SHARE, FF_SHARE = 0.85, 0.92, 0.95, 0.80
 """Parts of the chip that an engine may take and still be placed and routed."""
@@ -78,7 +79,8 @@ def explore(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[
     network = prepare(graph)
     coefficients, limits = FAMILIES[budget.family], budget.limits()
     fixed = {"images": 1, **(pins or {})} if goal == "latency" else dict(pins or {})
-    bounds = {shape: least_cycles(network, shape) / (1 if goal == "latency" else shape.images)
+    least = _Least(network, coefficients, limits)
+    bounds = {shape: least.cycles(shape) / (1 if goal == "latency" else shape.images)
               for shape in _shapes(fixed, budget.axi_data_bits)}
     shapes = sorted(bounds, key=lambda c: (bounds[c], -c.lanes, c.images, c.pixels, c.simd))
     plans: dict[tuple[int, int, int], Plan] = {}
@@ -87,7 +89,7 @@ def explore(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[
     for shape in shapes:
         if bounds[shape] > best * NEARLY_BEST:
             break   # nor will any behind it be better
-        if _excess(_least(shape, network, coefficients), limits) > 1:
+        if least.excess(shape) > 1:
             continue
         made, planned = _plan(network, shape, plans), planned + 1
         estimate = resources(made.config, coefficients)
@@ -97,7 +99,8 @@ def explore(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[
         best = min(best, cost)
         fitting.append((cost, made, estimate))
     if not fitting:
-        raise _does_not_fit(network, shapes, coefficients, limits)
+        nearest = min(shapes, key=least.excess, default=None)
+        raise _does_not_fit(network, nearest, coefficients, limits)
     _, chosen, estimate = min((found for found in fitting if found[0] <= best * NEARLY_BEST),
                               key=lambda found: (found[1].cycles_per_batch * (goal == "throughput"), found[2].lut))
     return Found(finish(chosen), estimate, planned, len(fitting))
@@ -112,11 +115,32 @@ def _shapes(pins: dict[str, int], axi_data_bits: int) -> Iterator[ArrayConfig]:
             yield skeleton(images, pixels, simd, pe, axi_data_bits)
 
 
-def _least(shape: ArrayConfig, network: Network, coefficients: Coefficients) -> Resources:
-    """A lower bound of the array's resources that needs no plan."""
-    small = derive_numbers(network, shape)
-    return resources(dataclasses.replace(small, feature_rows=16, weight_words=16, step_words=16, scale_words=16,
-                                         instruction_words=16, coordinate_bits=2), coefficients)
+class _Least:
+    """What arrays take at least, without a plan; the number of images changes neither numbers nor cycles of a batch."""
+
+    def __init__(self, network: Network, coefficients: Coefficients, limits: Resources) -> None:
+        self._bounds, self._coefficients, self._limits = Bounds(network), coefficients, limits
+        self._numbers = cache(lambda pixels, axi_data_bits: derive_numbers(
+            network, skeleton(1, pixels, 2, 1, axi_data_bits)))
+        self._cycles, self._memories = cache(self._bounds.cycles), cache(self._rows_and_words)
+        self.excess = cache(self._excess)
+
+    def cycles(self, shape: ArrayConfig) -> int:
+        """Per batch."""
+        return self._cycles(dataclasses.replace(shape, images=1))
+
+    def _excess(self, shape: ArrayConfig) -> float:
+        """How many times the scarcest resource is needed."""
+        rows, words = self._memories(dataclasses.replace(shape, images=1))
+        numbers = dataclasses.replace(self._numbers(shape.pixels, shape.axi_data_bits), images=shape.images,
+                                      simd=shape.simd, pe=shape.pe, feature_rows=16, weight_words=16, step_words=16,
+                                      scale_words=16, instruction_words=16, coordinate_bits=2)
+        need = resources(numbers, self._coefficients)   # of LUTs some deeper memories need fewer
+        filled = memories(dataclasses.replace(numbers, feature_rows=rows, weight_words=words), self._coefficients)
+        return _excess(dataclasses.replace(need, bram36=filled.bram36), self._limits)
+
+    def _rows_and_words(self, shape: ArrayConfig) -> tuple[int, int]:
+        return depth(self._bounds.rows(shape)), depth(self._bounds.weight_words(shape))
 
 
 def _plan(network: Network, shape: ArrayConfig, made: dict[tuple[int, int, int], Plan]) -> Plan:
@@ -136,12 +160,12 @@ def _ratio(need: float, limit: float) -> float:
     return need / limit if limit else (inf if need else 0.0)
 
 
-def _does_not_fit(network: Network, shapes: list[ArrayConfig], coefficients: Coefficients,
+def _does_not_fit(network: Network, nearest: ArrayConfig | None, coefficients: Coefficients,
                   limits: Resources) -> DoesNotFit:
-    """What the array that comes nearest exceeds, and what to do."""
-    if not shapes:
+    """What the array that comes nearest exceeds, and what to do; there is none if the pins allow none."""
+    if nearest is None:
         return DoesNotFit(f"{network.name}: pe must divide simd; pin other values")
-    made = plan(network, min(shapes, key=lambda shape: _excess(_least(shape, network, coefficients), limits)))
+    made = plan(network, nearest)
     c, need = made.config, resources(made.config, coefficients)
     over = "; ".join(f"{_halves(ceil, getattr(need, name))} {text}, {_halves(floor, getattr(limits, name))} may be used"
                      for name, text in _NAMES.items() if getattr(need, name) > getattr(limits, name))

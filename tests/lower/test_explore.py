@@ -10,10 +10,14 @@ from shifthw.errors import DoesNotFit
 from shifthw.ir.graph import Graph
 from shifthw.ir.types import IntType
 from shifthw.lower import compile_graph
+from shifthw.lower.bound import Bounds
+from shifthw.lower.compile import prepare
+from shifthw.lower.derive import skeleton
 from shifthw.lower.explore import NEARLY_BEST, Budget, explore, search
 from shifthw.lower.resources import FAMILIES, ram18, resources
 
-from .graphs import GraphBuilder
+from .graphs import GraphBuilder, random_array, random_graph
+from .networks import KINDS, MOVES, random_network
 
 BOARD = Budget(lut=70560, ff=141120, bram36=216, dsp=360, clock_mhz=200, axi_data_bits=128, family="xcup")
 
@@ -87,3 +91,15 @@ def test_more_of_anything_costs_more(bits: int, levels: int) -> None:
     assert resources(dataclasses.replace(config, residual=True)).dsp == 2 * base.dsp
     assert resources(dataclasses.replace(config, accumulator_bits=26)).dsp == 2 * base.dsp
     assert resources(dataclasses.replace(config, accumulator_bits=26), FAMILIES["xcup"]).dsp == base.dsp
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_bounds_are_never_above_what_is_planned(seed: int) -> None:
+    """All arrays that one excludes would be worse, or too large."""
+    graph, _ = random_graph(seed, adders=0.2) if seed % 3 == 0 else random_network(seed, (MOVES, KINDS)[seed % 3 - 1])
+    network, array = prepare(graph), random_array(seed)
+    program = compile_graph(graph, **array)
+    bounds, shape = Bounds(network), skeleton(**array, axi_data_bits=64)
+    assert bounds.cycles(shape) <= program.cycles_per_batch
+    assert bounds.rows(shape) <= program.rows_used
+    assert bounds.weight_words(shape) <= len(program.weight_words)
