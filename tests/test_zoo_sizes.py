@@ -1,4 +1,4 @@
-"""The shift family: sizes against published ones, and how a size is counted. The mobile families: test_zoo_mobile.py."""
+"""The shift family: sizes against published ones, and how they are counted. The mobile families: test_zoo_mobile.py."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
