@@ -66,15 +66,15 @@ def _parts(graph: Graph, program: Program) -> list[_Part]:
         operations = layer_operations(layer, network, program.config)
         parts.append(_Part(layer.name, _kind(layer, operations), operations, moved[layer.output],
                            multiplying[layer.output]))
-    return [*parts, _Part("(load, store, loop)", "transfer", NO_OPERATIONS, moved[TRANSFER], multiplying[TRANSFER])]
+    return [*parts, _Part("(load, store, table, loop)", "transfer", NO_OPERATIONS, moved[TRANSFER], multiplying[TRANSFER])]
 
 
 def _kind(layer: Layer, operations: LayerOperations) -> str:
-    """What a layer does; without an operation of the lanes it is for what stands behind them, or a copy."""
+    """What a layer does; without an operation of the lanes it is there for what stands behind them, or a copy."""
     if operations.array:
         return WORK[layer.kind]
-    if layer.scale and layer.scale.factor:
-        return "product"
+    if layer.residual:
+        return "product" if layer.scale and layer.scale.factor else "sum"
     return "table" if layer.lookup else "copy"
 
 
