@@ -73,8 +73,8 @@ def _layers(program: Program) -> list[dict[str, object]]:
          "copy": layer.copy}
         for layer in program.layers]
     rest = program.cycles_per_batch - sum(layer.cycles for layer in program.layers)
-    transfer = {"name": "(load, store, table, loop)", "kind": "transfer", "shape": list(program.result_shape), "steps": 0,
-                "cycles": rest, "macs": 0, "lanes_busy": 0.0, "copy": "",
+    transfer = {"name": "(load, store, table, loop)", "kind": "transfer", "shape": list(program.result_shape),
+                "steps": 0, "cycles": rest, "macs": 0, "lanes_busy": 0.0, "copy": "",
                 "bytes_moved": program.input_batch_bytes + program.output_batch_bytes}
     return [*rows, transfer]
 

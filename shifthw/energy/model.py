@@ -66,7 +66,8 @@ def _parts(graph: Graph, program: Program) -> list[_Part]:
         operations = layer_operations(layer, network, program.config)
         parts.append(_Part(layer.name, _kind(layer, operations), operations, moved[layer.output],
                            multiplying[layer.output]))
-    return [*parts, _Part("(load, store, table, loop)", "transfer", NO_OPERATIONS, moved[TRANSFER], multiplying[TRANSFER])]
+    return [*parts, _Part("(load, store, table, loop)", "transfer", NO_OPERATIONS, moved[TRANSFER],
+                          multiplying[TRANSFER])]
 
 
 def _kind(layer: Layer, operations: LayerOperations) -> str:
