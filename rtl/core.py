@@ -197,8 +197,17 @@ class Core(wiring.Component):
         c = self.config
         return u.word_select((i * c.pixels + p) * c.images + b, c.activation_bits)
 
+    def _residuals(self, m, u, places):
+        """The residual operand of each pipeline, there when its accumulator is."""
+        c = self.config
+        chosen = [self._residual(m, u, b, p, o) for b, p, o in places]
+        if not c.residual_delay:
+            return chosen
+        line = self._delay(m, "residual_operands", Cat(chosen), c.residual_latency)
+        return [line.word_select(n, c.activation_bits) for n in range(len(chosen))]
+
     def _residual(self, m, u, b, p, o):
-        """The residual operand or, with `broadcast`, pixel lane 0's; held from the cycle after its read."""
+        """The residual operand or, with `broadcast`, pixel lane 0's; held from the cycle after its read, if need be."""
         c = self.config
         choices = [self._operand(u, slot * c.pe + o, p, b) for slot in range(c.slots)]
         chosen = Signal(c.activation_bits, reset_less=True, name=f"residual_{b}_{p}_{o}")
@@ -252,7 +261,8 @@ class Core(wiring.Component):
 
         places = [(b, p, o) for b in range(c.images) for p in range(c.pixels) for o in range(c.pe)]
         bound_bits = c.activation_bits + 1
-        for (b, p, o), unit in zip(places, units, strict=True):
+        residuals = self._residuals(m, u, places) if c.residual else []
+        for n, ((b, p, o), unit) in enumerate(zip(places, units, strict=True)):
             lane = scale.word_select(o, c.multiplier_bits + c.bias_bits)
             m.d.comb += [
                 unit.acc.eq(array.acc.word_select((o * c.images + b) * c.pixels + p, c.accumulator_bits)),
@@ -267,7 +277,7 @@ class Core(wiring.Component):
             if c.multiplier_bits:
                 m.d.comb += unit.m.eq(lane[:c.multiplier_bits])
             if c.residual:
-                m.d.comb += unit.r.eq(self._residual(m, u, b, p, o))
+                m.d.comb += unit.r.eq(residuals[n])
                 if c.multiplier_bits:
                     m.d.comb += unit.mr.eq(multiplier)
                 if c.product:

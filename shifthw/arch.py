@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .errors import DoesNotFit
 
-LATER_FIELDS = ("ties_to_even", "adder", "product", "tables")
+LATER_FIELDS = ("ties_to_even", "adder", "product", "tables", "residual_delay")
 """Fields of ArrayConfig that are off in engines older than they are."""
 
 
@@ -55,6 +55,8 @@ class ArrayConfig:
     """Whether the second operand can be multiplied with the accumulator, and can be one pixel's for a whole map."""
     residual_shift: int = 0
     """Fixed left shift of the second operand: its multipliers are multiples of 2**residual_shift."""
+    residual_delay: bool = False
+    """Whether second operands wait for their accumulators in delay lines, not in a register that holds one of them."""
     ties_to_even: bool = False
     """Whether a layer's requantize can round ties to the even number."""
     tables: int = 0
@@ -95,6 +97,7 @@ class ArrayConfig:
             require(1 <= self.exponent_levels <= 16, "exponent_levels", "1..16")
         require(not self.product or self.residual and self.multiplier_bits > 0, "product",
                 "off without a residual and multipliers")
+        require(self.residual or not self.residual_delay, "residual_delay", "off without a residual")
         require(self.tables == 0 or 3 <= self.activation_bits <= 8, "activation_bits", "3..8 with tables")
         require(self.output_pixels in (1, self.pixels), "output_pixels", f"1 or pixels={self.pixels}")
         require(1 <= self.input_channels <= self.simd, "input_channels", f"1..simd={self.simd}")
@@ -230,9 +233,14 @@ class ArrayConfig:
         return (self.pool_result_latency if pool else self.conv_result_latency) + 2
 
     @property
+    def residual_latency(self) -> int:
+        """Cycles that the operand of a residual, once it is in its register, waits for the accumulator."""
+        return self.accumulate_latency - (self.read_latency + 2)
+
+    @property
     def residual_period(self) -> int:
-        """Fewest cycles per tile with a residual: its operand waits in one register for the accumulator."""
-        return self.accumulate_latency - (self.read_latency + 1)
+        """Fewest cycles per tile with a residual: its operand's register holds it until then, if there is no line."""
+        return 1 if self.residual_delay else self.residual_latency + 1
 
     # -- identity ------------------------------------------------------------------------------
     def to_json(self) -> dict[str, object]:

@@ -14,11 +14,12 @@ def test_plain_values_and_back() -> None:
 
 def test_engines_without_later_fields_are_those_of_before() -> None:
     old = ArrayConfig()
-    assert not {"ties_to_even", "adder", "product", "tables"} & old.to_json().keys()
+    assert not {"ties_to_even", "adder", "product", "tables", "residual_delay"} & old.to_json().keys()
     assert old.digest == 0x4414f4d1
     later = [ArrayConfig(ties_to_even=True), ArrayConfig(adder=True), ArrayConfig(residual=True, product=True),
-             ArrayConfig(tables=1), ArrayConfig(tables=2)]
-    assert len({config.digest for config in (old, *later)}) == 6
+             ArrayConfig(tables=1), ArrayConfig(tables=2), ArrayConfig(residual=True),
+             ArrayConfig(residual=True, residual_delay=True)]
+    assert len({config.digest for config in (old, *later)}) == 8
 
 
 def test_tables_take_a_cycle_and_nothing_else_does() -> None:
@@ -39,6 +40,7 @@ def test_a_word_has_an_entry_of_each_quarter_of_the_codes(bits: int, words: int)
 @pytest.mark.parametrize(("fields", "message"), [
     ({"product": True}, "product must be off without a residual and multipliers, not True"),
     ({"product": True, "residual": True, "multiplier_bits": 0}, "product must be off without"),
+    ({"residual_delay": True}, "residual_delay must be off without a residual, not True"),
     ({"tables": 1, "activation_bits": 9}, r"activation_bits must be 3\.\.8 with tables, not 9"),
     ({"tables": 1, "activation_bits": 2}, r"activation_bits must be 3\.\.8 with tables, not 2"),
 ])

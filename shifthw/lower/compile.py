@@ -23,6 +23,9 @@ from .tables import tables_of
 from .task import Task, tasks
 from .work import useful_macs
 
+DELAY_GAIN = 1.03
+"""Tasks that take this factor more cycles for want of delay lines get them; the lines take some 2 % of the LUTs."""
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -51,10 +54,19 @@ def plan(network: Network, shape: ArrayConfig) -> Plan:
     network, positions = renumber(network, shape.simd)
     layouts = allocate(network, lay_out(network, shape.pixels, shape.simd, positions))
     numbers = derive_numbers(network, shape)
-    work = tasks(network, layouts, shape.pe, numbers.residual_period)
+    work = tasks(network, layouts, shape.pe)
+    waiting = [task.waiting(numbers.residual_period) for task in work]
+    if _cycles(waiting) > DELAY_GAIN * _cycles(work):
+        numbers = dataclasses.replace(numbers, residual_delay=True)
+    else:
+        work = waiting
     config, bases = derive(network, layouts, work, numbers)
     drafts = schedule(draft_program(network, layouts, work, bases, config), config)
     return Plan(network, layouts, config, work, bases, drafts)
+
+
+def _cycles(work: list[Task]) -> int:
+    return sum(task.cycles for task in work)
 
 
 def compile_graph(graph: Graph, *, images: int, pixels: int, simd: int, pe: int, axi_data_bits: int = 64) -> Program:

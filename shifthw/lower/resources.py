@@ -143,7 +143,9 @@ def requantize(c: ArrayConfig, k: Coefficients) -> Resources:
     """One pipeline. The subtraction of an operands' sum wraps around, so that a narrow one cannot be left to the
     pre-adder of a DSP slice (Yosys 0.70 does so on xc7).
     """
-    return _scaling(c, k) + Resources((c.accumulator_bits + 1) * c.adder, 0) + products(c, k) + tables(c, k)
+    line = c.activation_bits * c.residual_delay      # shift registers, with a register behind each
+    return (_scaling(c, k) + Resources((c.accumulator_bits + 1) * c.adder + line, line) + products(c, k)
+            + tables(c, k))
 
 
 def _scaling(c: ArrayConfig, k: Coefficients) -> Resources:

@@ -90,6 +90,11 @@ class Task:
         """Cycles of the instruction, those before its first step not counted."""
         return self.out_groups * self.tiles * self.duration
 
+    def waiting(self, residual_period: int) -> "Task":
+        """The task with the idle cycles that give its tiles, if they have a residual, so many cycles."""
+        idle = max(0, residual_period - self.duration) if self.residual else 0
+        return dataclasses.replace(self, idle=self.idle + idle) if idle else self
+
     @property
     def hold(self) -> bool:
         """Whether all steps of an output group use one weight word."""
@@ -134,9 +139,9 @@ class Task:
         return n // self.pitch, n % self.pitch
 
 
-def tasks(network: Network, layouts: dict[str, TensorLayout], pe: int, residual_period: int) -> list[Task]:
-    """All CONV and POOL instructions in order."""
-    return [task for layer in network.layers for task in LayerTasks(layer, network, layouts, pe, residual_period).run()]
+def tasks(network: Network, layouts: dict[str, TensorLayout], pe: int) -> list[Task]:
+    """All CONV and POOL instructions in order, without idle cycles for residuals."""
+    return [task for layer in network.layers for task in LayerTasks(layer, network, layouts, pe).run()]
 
 
 @dataclass
@@ -172,9 +177,8 @@ class _Run:
 class LayerTasks:
     """The tasks of one layer."""
 
-    def __init__(self, layer: Layer, network: Network, layouts: dict[str, TensorLayout], pe: int,
-                 residual_period: int) -> None:
-        self.layer, self.network, self.pe, self.residual_period = layer, network, pe, residual_period
+    def __init__(self, layer: Layer, network: Network, layouts: dict[str, TensorLayout], pe: int) -> None:
+        self.layer, self.network, self.pe = layer, network, pe
         self.sources = [layouts[name] for name in layer.source.names]
         self.out = layouts[layer.output]
         self.residuals = [layouts[name] for name in layer.residual.names] if layer.residual else []
@@ -304,16 +308,15 @@ class LayerTasks:
         residual = self.residuals[0] if self.residuals else None
         busy = len(words.steps) * words.in_groups * layer.terms + reduce_steps + (residual is not None)
         beats = write_beats(self.out.stride, self.pixels, layer.spread)
-        duration = max(busy, beats, self.residual_period if residual else 0)
         pitch = self.pixels if self.lane_sum else size[1] if self.in_line else self.source.pitch
         tiles = 1 if self.lane_sum else tiles_over(size, pitch, self.pixels)
         stride = words.stride if words.in_groups > 1 else run.delta
         groups = run.groups[:1] if all(group is run.groups[0] for group in run.groups) else run.groups
         picks, exponents = np.array([group.picks for group in groups]), np.array([group.exponent for group in groups])
         return Task(layer, Opcode.POOL if pool else Opcode.CONV, run.first, count, pool or run.delta > 0, run.in_row,
-                    stride, words, picks, exponents, pitch, size,
-                    tiles, out_groups, lanes, reduce_steps, duration - busy, phase, self.source, self.out, residual,
-                    run.residual_row, run.residual_delta)
+                    stride, words, picks, exponents, pitch, size, tiles, out_groups, lanes, reduce_steps,
+                    max(0, beats - busy), phase, self.source, self.out, residual, run.residual_row,
+                    run.residual_delta)
 
 
 def _places(view: View, layouts: list[TensorLayout]) -> np.ndarray:

@@ -171,6 +171,26 @@ def test_moves_products_and_tables(seed: int, simulator_cache: Path) -> None:
     check(graph, build.images(3), simulator_cache, stalls=(None, seed), **small(random_array(seed), 128))
 
 
+@pytest.mark.parametrize("product", [False, True])
+def test_residuals_of_tiles_of_two_cycles_wait_in_delay_lines(product: bool, simulator_cache: Path) -> None:
+    """A step and the read of the residual; between them tiles of other lengths."""
+    signed, unsigned = IntType(8, True), IntType(8, False)
+    build = NetworkBuilder(np.random.default_rng(29), (3, 6, 7), unsigned)
+    x = build.requantize(build.conv("images", 8), signed)
+    for out in (8, 8, 12, 8):
+        y = build.requantize(build.conv(x, out, (1, 1), padding=(0, 0, 0, 0)), signed, x if out == 8 else None)
+        if product and out == 8:
+            vector = build.requantize(build.add(SumPool2d((6, 7), (1, 1)), y), signed, gain=6.0)
+            z = build.product(y, vector, signed)
+            y = build.requantize(build.conv(z, 8, (1, 1), padding=(0, 0, 0, 0)), signed, y)
+        x = build.requantize(build.conv(y, 8, (1, 1), padding=(0, 0, 0, 0)), signed, y if out == 8 else x)
+    array = {"images": 1, "pixels": 4, "simd": 8, "pe": 8}
+    program = compile_graph(build.graph(), **array)
+    assert program.config.residual_delay
+    assert {InstructionLayout(program.config).decode(word)["idle"] for word in program.instructions} == {0}
+    check(build.graph(), build.images(5), simulator_cache, stalls=(None, 12), **array)
+
+
 def test_vectors_are_added_to_and_multiplied_with_maps_of_adder_layers(simulator_cache: Path) -> None:
     signed, unsigned = IntType(8, True), IntType(8, False)
     build = NetworkBuilder(np.random.default_rng(26), (6, 5, 7), signed)
