@@ -304,7 +304,8 @@ class TileLoop:
         flip = (1 << (c.activation_bits - 1)) if f["residual_signed"] else 0
         factor = (self._residuals(og, tiles, low) - flip) * f["residual_multiplier"]
         limit = 1 << (c.multiplier_bits - 1)
-        if factor.min() < -limit or factor.max() >= limit:
+        seen = self.inside[tiles][:, :, None, None] & self._occupied(og)[low + np.arange(c.pe)]
+        if (seen & ((factor < -limit) | (factor >= limit))).any():
             raise EmulationError(f"{self.target}: a factor needs more than {c.multiplier_bits} bits")
         return factor
 

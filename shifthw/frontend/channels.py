@@ -24,7 +24,9 @@ def spatially_shifted(draft: Draft, where: str, module: ActiveShift2d | GroupedS
     stride = module.stride if isinstance(module, ActiveShift2d) else (1, 1)
     if per_pixel == 2 and not (displacement % 2).any():
         displacement, per_pixel = displacement // 2, 1
-    op, tensor = SpatialShift2d(displacement.astype(np.int64), per_pixel, stride), source.output
+    tensor = source.output
+    beyond = np.array([tensor.height, tensor.width]) * per_pixel    # all that is farther off is 0 as well
+    op = SpatialShift2d(displacement.astype(np.int64).clip(-beyond, beyond), per_pixel, stride)
     if per_pixel == 1:
         return draft.add(where, op, source.name)
     wider = IntType(tensor.dtype.bits + 2, tensor.dtype.signed)
@@ -35,7 +37,9 @@ def address_shifted(draft: Draft, where: str, module: AddressShift2dLayer, sourc
     """Append an address shift, or with zero_padded a spatial shift."""
     if module.zero_padded:
         return draft.add(where, SpatialShift2d(module.integer_displacement()[0]), source.name)
-    return draft.add(where, AddressShift2d(module.offsets(source.output.width).astype(np.int64)), source.name)
+    beyond = source.output.height * source.output.width
+    offset = module.offsets(source.output.width).astype(np.int64).clip(-beyond, beyond)
+    return draft.add(where, AddressShift2d(offset), source.name)
 
 
 def channel_shifted(draft: Draft, where: str, module: ChannelShift, source: Node) -> str:
@@ -91,18 +95,3 @@ def _factors(module: nn.Upsample, tensor: TensorType) -> tuple[float, float]:
 def _both(value: Any) -> tuple[Any, Any]:
     return (value[0], value[1]) if isinstance(value, tuple | list) else (value, value)
 
-
-def channel_slice(where: str, index: Any) -> slice:
-    """The channels of x[:, a:b]. Raises UnsupportedModel for any other index."""
-    parts = index if isinstance(index, tuple) else (index,)
-    if not _is_channel_slice(parts):
-        raise UnsupportedModel(f"{where}: takes {index!r:.60} of a tensor; only consecutive channels, x[:, a:b], can "
-                               f"be taken")
-    taken: slice = parts[1]
-    return taken
-
-
-def _is_channel_slice(parts: tuple[Any, ...]) -> bool:
-    if len(parts) < 2 or not isinstance(parts[1], slice) or parts[1].step not in (None, 1):
-        return False
-    return bool(parts[0] == slice(None)) and all(part is Ellipsis or part == slice(None) for part in parts[2:])

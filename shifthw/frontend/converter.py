@@ -1,18 +1,17 @@
 """Follows the trace of a torch module, layer by layer, into the nodes of a graph."""
 
+import inspect
 import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import fx, nn
 
 from ..errors import UnsupportedModel
-from ..ir.graph import Flatten, Input, Lookup, Node, Rounding
+from ..ir.graph import Flatten, Input, Node, Rounding, Upsample2d
 from ..ir.types import IntType, TensorType
-from ..ir.verify import MAX_LOOKUP_BITS
 from ..nn import (
     AdderConv2d,
     AdderLinear,
@@ -27,11 +26,12 @@ from ..nn import (
     ShiftLinear,
     ShortcutShift,
 )
-from . import activations, channels, norms, pools
-from .draft import Draft, Grid, Pieces, Sum, Table
-from .functions import ADDITIONS, AS_MODULE, CONCATENATIONS, ITEM, MEANS, PRODUCTS, RESHAPES, SPLITS
+from . import activations, channels, norms, pools, tables
+from .draft import Draft, Expanded, Grid, Pieces, Sum, Table
+from .functions import ADDITIONS, AS_MODULE, CONCATENATIONS, EXPANSIONS, ITEM, MEANS, PRODUCTS, RESHAPES, SPLITS
 from .layers import SPATIAL_SHIFTS, known_type, redefined
 from .preprocess import input_metadata
+from .rearranged import MOVES, Rearranged, moved, settled
 from .sums import added, multiplied, real_value
 from .trace import Trace, path_of
 from .weighted import WeightedLayers
@@ -43,14 +43,15 @@ SUPPORTED = ("shifthw.nn.ShiftConv2d, ShiftConvTranspose2d, ShiftLinear, AdderCo
              "ActiveShift2d, SparseShift2d, AddressShift2d, ChannelShift, ShortcutShift, SqueezeExcite, PadShortcut, "
              "Affine, QuantAct, FixedPoint; torch.nn.BatchNorm1d, BatchNorm2d, ReLU, ReLU6, Hardtanh, LeakyReLU, "
              "Sigmoid, Hardsigmoid, Hardswish, SiLU, Mish, Tanh, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), Upsample, "
-             "ChannelShuffle, Flatten, Identity, Dropout; + and * of two tensors, cat, chunk, split, x[:, a:b]")
+             "ChannelShuffle, Flatten, Identity, Dropout; + and * of two tensors, cat, chunk, split, x[:, a:b], and "
+             "what moves channels: view and transpose, roll, flip, index_select")
 
 
 class _RawInput(NamedTuple):
     """The network's input before its quantizer."""
 
 
-Value = str | Sum | Table | Pieces | _RawInput | None
+Value = str | Sum | Table | Pieces | Rearranged | Expanded | _RawInput | None
 """What a step of the trace became: name of an activation, value that waits for its quantizer, no tensor (None)."""
 OnActivation = Callable[[str, Any, Node], str | Sum | Table]
 """Path, module and the stored activation that it reads."""
@@ -90,7 +91,7 @@ class Converter:
             ((nn.ChannelShuffle,), partial(channels.shuffled, draft)),
             ((nn.Upsample,), partial(channels.enlarged, draft)),
             ((nn.MaxPool2d,), partial(pools.max_pooled, draft)), ((nn.AvgPool2d,), partial(pools.mean_pooled, draft)),
-            ((nn.AdaptiveAvgPool2d,), partial(pools.global_mean, draft)), (activations.KNOWN, _function),
+            ((nn.AdaptiveAvgPool2d,), partial(pools.global_mean, draft)), (activations.KNOWN, tables.tabled),
         ]
 
     def run(self) -> tuple[str, ...]:
@@ -111,19 +112,24 @@ class Converter:
         where = path_of(node)
         if not self.trace.is_tensor(node):
             return None  # sizes, whose effect is read off the shapes; parts, which are looked up where they are taken
-        sources = [argument for argument in node.all_input_nodes if self.trace.is_tensor(argument)]
+        if node.op == "get_attr" and all(user.target in MOVES for user in node.users):
+            return None     # which channels are taken
+        sources = [argument for argument in node.all_input_nodes
+                   if argument.op != "get_attr" and self.trace.is_tensor(argument)]
         if node.op == "call_module" and sources:
             module = self.trace.model.get_submodule(where)
             if isinstance(module, ShortcutShift):
-                return self._concatenated(where, node, node.args, 1)
+                self._kind(where, module)
+                bound = inspect.signature(module.forward).bind(*node.args, **node.kwargs)
+                return self._concatenated(where, node, bound.args, 1)
             return self._module(where, module, self.env[sources[0]], self.trace.shape(node))
         if node.op in ("call_function", "call_method") and (sources or node.target is ITEM):
             return self._call(where, node, sources)
         raise self._unknown(where, node)
 
     def _call(self, where: str, node: fx.Node, sources: list[fx.Node]) -> Value:
-        if node.target is ITEM:
-            return self._item(where, node)
+        if node.target is ITEM and not sources:
+            return self._part(where, node)
         if node.target in CONCATENATIONS:
             parts = node.args[0] if node.args else node.kwargs.get("tensors")
             return self._concatenated(where, node, parts, _dimension(node, 1))
@@ -131,8 +137,10 @@ class Converter:
             return self._add(where, node)
         if node.target in PRODUCTS and not node.kwargs:
             return self._multiply(where, node)
-        if node.target in RESHAPES:
-            return self._reshape(where, self.env[sources[0]], self.trace.shape(node))
+        if node.target in MOVES:
+            return self._moved(where, node, sources[0])
+        if node.target in EXPANSIONS:
+            return self._expanded(where, self.env[sources[0]], self.trace.shape(node))
         if node.target in MEANS:
             return self._mean(where, node, self.env[sources[0]])
         if node.target in AS_MODULE:
@@ -140,8 +148,7 @@ class Converter:
         raise self._unknown(where, node)
 
     def _unknown(self, where: str, node: fx.Node) -> UnsupportedModel:
-        target = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-        return UnsupportedModel(f"{where} ({target}): is not supported; supported are {SUPPORTED}")
+        return UnsupportedModel(f"{where} ({_target(node)}): is not supported; supported are {SUPPORTED}")
 
     def _as_module(self, where: str, node: fx.Node) -> nn.Module:
         args, kwargs = self.trace.arguments(node)
@@ -151,16 +158,10 @@ class Converter:
             raise UnsupportedModel(f"{where}: has arguments without a mapping: {error}") from error
 
     def _module(self, where: str, module: nn.Module, value: Value, shape: tuple[int, ...]) -> Value:
-        kind, changed = known_type(module), redefined(module)
-        label = f"{where} ({type(module).__name__})"
-        if kind is None:
-            raise UnsupportedModel(f"{label}: is not supported; supported are {SUPPORTED}")
-        if changed:
-            raise UnsupportedModel(f"{label}: redefines {changed} of {kind.__name__}, which the converter would not "
-                                   f"see; use {kind.__name__} itself, and write the change into the network's forward")
+        kind = self._kind(where, module)
         if isinstance(value, _RawInput) and not issubclass(kind, Quantizer):
-            raise UnsupportedModel(f"{label}: reads the network's input, which must pass a quantizer first; put "
-                                   f"shifthw.nn.QuantAct or FixedPoint before it")
+            raise UnsupportedModel(f"{where} ({type(module).__name__}): reads the network's input, which must pass a "
+                                   f"quantizer first; put shifthw.nn.QuantAct or FixedPoint before it")
         if issubclass(kind, nn.Flatten):
             return self._reshape(where, value, shape)
         for types, handler in self.on_activation:
@@ -168,8 +169,24 @@ class Converter:
                 return handler(where, module, self._activation(where, value, kind.__name__))
         return next(handler for types, handler in self.on_value if issubclass(kind, types))(where, module, value)
 
+    def _kind(self, where: str, module: nn.Module) -> type[nn.Module]:
+        """What a module is converted as."""
+        kind, changed = known_type(module), redefined(module)
+        label = f"{where} ({type(module).__name__})"
+        if kind is None:
+            raise UnsupportedModel(f"{label}: is not supported; supported are {SUPPORTED}")
+        if changed:
+            raise UnsupportedModel(f"{label}: redefines {changed} of {kind.__name__}, which the converter would not "
+                                   f"see; use {kind.__name__} itself, and write the change into the network's forward")
+        return kind
+
     # -- values --------------------------------------------------------------------------------
     def _activation(self, where: str, value: Value, kind: str) -> Node:
+        if isinstance(value, Expanded):
+            return self.draft[self.draft.add(f"{where}.expanded", Upsample2d(value.size), value.tensor)]
+        if isinstance(value, Rearranged):
+            raise UnsupportedModel(f"{value.step}: rearranges {value.tensor} to {list(value.shape)}, which {where} "
+                                   f"reads; values can only move with their channels, or be flattened all together")
         if not isinstance(value, str):
             raise UnsupportedModel(f"{where} ({kind}): its input is not quantized; put shifthw.nn.QuantAct or "
                                    f"FixedPoint before it")
@@ -182,10 +199,10 @@ class Converter:
             what = "an activation function's result" if isinstance(value, Table) else "a concatenation"
             raise UnsupportedModel(f"{where}: reads {what} that is not quantized; put shifthw.nn.QuantAct or "
                                    f"FixedPoint before it")
-        if not isinstance(value, str):
+        if isinstance(value, _RawInput | None):
             raise UnsupportedModel(f"{where}: reads the network's input, which must pass a quantizer first")
-        tensor = self.draft[value].output
-        return real_value(self.draft, value, np.full(tensor.channels, tensor.scale))
+        source = self._activation(where, value, "quantizer")
+        return real_value(self.draft, source.name, np.full(source.output.channels, source.output.scale))
 
     def _clamp(self, where: str, value: Value, lo: float, hi: float) -> Value:
         if isinstance(value, Pieces):
@@ -206,7 +223,7 @@ class Converter:
         if isinstance(value, _RawInput):
             return self._input(where, grid)
         if isinstance(value, Table):
-            return self._table(where, grid, value)
+            return tables.quantized(self.draft, where, grid, value)
         if isinstance(value, Pieces):
             parts = [self._piece(f"{where}.{index}", grid, piece) for index, piece in enumerate(value.values)]
             return channels.joined(self.draft, where, parts)
@@ -223,14 +240,6 @@ class Converter:
             if (tensor.dtype, tensor.scale, grid.lo, grid.hi) == (grid.dtype, grid.scale, grid.dtype.lo, grid.dtype.hi):
                 return value
         return self._quantized(where, grid, value)
-
-    def _table(self, where: str, grid: Grid, value: Table) -> str:
-        """The quantized results of a function of each of an activation's values."""
-        source = self.draft[value.tensor].output
-        steps = np.arange(source.dtype.lo, source.dtype.hi + 1)
-        results = activations.function(value.function)(torch.from_numpy(steps * np.float64(source.scale))).tolist()
-        op = Lookup(np.array([grid.step_of(result) for result in results], np.int64), value.function)
-        return self.draft.add_typed(where, op, value.tensor, grid.dtype, grid.scale)
 
     def _input(self, where: str, grid: Grid) -> str:
         example = next(self.trace.shape(node) for node in self.trace.nodes if node.op == "placeholder")
@@ -252,8 +261,9 @@ class Converter:
         operands = [argument for argument in node.args
                     if isinstance(argument, fx.Node) and self.trace.is_tensor(argument)]
         if len(operands) != 2 or len(node.args) != 2:
-            raise UnsupportedModel(f"{where} ({verb}): must {verb} two tensors")
-        return [self.env[operand] for operand in operands]
+            raise UnsupportedModel(f"{where} ({verb}): must {verb} two tensors; constants are shifthw.nn.Affine's")
+        values = (self.env[operand] for operand in operands)
+        return [value.tensor if isinstance(value, Expanded) else value for value in values]     # broadcast anyway
 
     def _add(self, where: str, node: fx.Node) -> Value:
         left, right = (self._sum(where, value) for value in self._operands(where, node, "add"))
@@ -265,21 +275,32 @@ class Converter:
         return multiplied(self.draft, where, left, right)
 
     # -- channels ------------------------------------------------------------------------------
-    def _item(self, where: str, node: fx.Node) -> Value:
-        """A part of a chunk or split, or x[:, a:b]."""
-        source, index = node.all_input_nodes[0], self.trace.arguments(node)[0][0]
-        if self.trace.is_tensor(source):
-            tensor = source
-            first = channels.channel_slice(where, index).indices(self.trace.shape(source)[0])[0]
-        elif source.target in SPLITS and isinstance(index, int):
-            tensor = source.all_input_nodes[0]
-            self._require_channels(where, "splits", _dimension(source, 2), tensor)
-            parts = self.trace.values[source]
-            first = sum(part.shape[1] for part in parts[:index % len(parts)])
-        else:
+    def _part(self, where: str, node: fx.Node) -> Value:
+        """A part of a chunk or split."""
+        source, index = node.all_input_nodes[0], node.args[1]
+        if source.target not in SPLITS or not isinstance(index, int):
             raise self._unknown(where, source)
+        tensor, parts = source.all_input_nodes[0], self.trace.values[source]
+        self._require_channels(where, "splits", _dimension(source, 2), tensor)
+        first = sum(part.shape[1] for part in parts[:index % len(parts)])
         name = self._activation(where, self.env[tensor], "split").name
         return channels.selected(self.draft, where, name, first, self.trace.shape(node)[0])
+
+    def _moved(self, where: str, node: fx.Node, source: fx.Node) -> Value:
+        value = self.env[source]
+        if isinstance(value, Sum | Table | Pieces) and node.target in RESHAPES:
+            return self._reshape(where, value, self.trace.shape(node))
+        if not isinstance(value, Rearranged):
+            name = self._activation(where, value, _target(node)).name
+            value = Rearranged.of(name, tuple(self.trace.values[source].shape))
+        return settled(self.draft, where, moved(self.trace, node, source, value, f"{where} ({_target(node)})"))
+
+    def _expanded(self, where: str, value: Value, shape: tuple[int, ...]) -> Value:
+        """A 1x1 map that is said to be larger; sums and products enlarge it by themselves."""
+        source = self._activation(where, value, "expand")
+        if len(shape) != 3 or source.output.shape != (shape[0], 1, 1):
+            raise UnsupportedModel(f"{where}: expands {list(source.output.shape)} to {list(shape)}; only 1x1 maps can")
+        return Expanded(source.name, (shape[1], shape[2]))
 
     def _concatenated(self, where: str, node: fx.Node, parts: Any, dimension: Any) -> Value:
         if not isinstance(parts, tuple | list) or not all(isinstance(part, fx.Node) for part in parts):
@@ -290,6 +311,8 @@ class Converter:
             value = self.env[part]
             if value is None or isinstance(value, _RawInput):
                 raise UnsupportedModel(f"{where} (cat): reads the network's input, which must pass a quantizer first")
+            if isinstance(value, Rearranged | Expanded):
+                value = self._activation(where, value, "cat").name
             pieces += value.values if isinstance(value, Pieces) else [value]
         names = [piece for piece in pieces if isinstance(piece, str)]
         grids = {(self.draft[name].output.dtype, self.draft[name].output.scale) for name in names}
@@ -354,12 +377,8 @@ class Converter:
         return self._quantized("output", grid, value)
 
 
-def _function(where: str, module: nn.Module, source: Node) -> Table:
-    bits = source.output.dtype.bits
-    if bits > MAX_LOOKUP_BITS:
-        raise UnsupportedModel(f"{where} ({type(module).__name__}): reads activations of {bits} bits, must be at most "
-                               f"{MAX_LOOKUP_BITS}; give the quantizer before it fewer bits")
-    return Table(source.name, activations.name_of(module))
+def _target(node: fx.Node) -> str:
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
 
 
 def _dimension(node: fx.Node, place: int) -> Any:

@@ -54,6 +54,14 @@ class Pieces:
 
 
 @dataclass(frozen=True)
+class Expanded:
+    """A 1x1 map that stands for one of this height and width with the same value everywhere."""
+
+    tensor: str
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Grid:
     """The integer grid of a quantizer: real = integer * scale, clamped to lo..hi."""
 

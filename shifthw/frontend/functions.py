@@ -35,6 +35,7 @@ AS_MODULE: dict[Any, Callable[..., nn.Module]] = {
 """Functions and tensor methods that are a module with the same arguments."""
 ADDITIONS = (operator.add, operator.iadd, torch.add, "add", "add_")
 RESHAPES = (torch.flatten, torch.reshape, "flatten", "view", "reshape")
+EXPANSIONS = ("expand", "expand_as")
 MEANS = (torch.mean, "mean")
 PRODUCTS = (operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_")
 CONCATENATIONS = (torch.cat, torch.concat, torch.concatenate)

@@ -2,7 +2,7 @@
 
 import copy
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,10 @@ from torch import fx, nn
 
 from ..errors import UnsupportedModel
 from .layers import OWN, known_type, redefined, refuse_hidden_code
+
+CHUNKS = (torch.chunk, "chunk")
+SIZED_SPLITS = (torch.split, "split")
+PART_ARGUMENTS = ("chunks", "split_size_or_sections", "split_size")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +53,11 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         known = known_type(m) is not None and redefined(m) is None
         return known or isinstance(m, OWN) or super().is_leaf_module(m, module_qualified_name)
+
+    def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
+        """The parts of a chunk, or of a split whose sizes are given: fx itself can only unpack a known number."""
+        count = _parts(obj.node)
+        return super().iter(obj) if count is None else iter([operator.getitem(obj, index) for index in range(count)])
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
@@ -109,6 +118,15 @@ def attempt(action: Callable[[], Any], what: str) -> Any:
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnsupportedModel(f"{what}: {reason}") from error
+
+
+def _parts(node: fx.Node) -> int | None:
+    """How many parts a split is asked for, if its arguments say so."""
+    asked = node.args[1] if len(node.args) > 1 else next((node.kwargs[name] for name in PART_ARGUMENTS
+                                                          if name in node.kwargs), None)
+    if node.target in (*CHUNKS, *SIZED_SPLITS) and isinstance(asked, tuple | list):
+        return len(asked)
+    return asked if node.target in CHUNKS and isinstance(asked, int) else None
 
 
 def _version(value: Any) -> int:

@@ -44,14 +44,20 @@ class Plan:
 
 
 def prepare(graph: Graph) -> Network:
-    """The part of the compilation that does not depend on the array."""
-    network = double_sums(insert_copies(take_phases(fuse(graph))))
+    """The part of the compilation that does not depend on the array: layers with the scales that the graph has."""
+    return insert_copies(take_phases(fuse(graph)))
+
+
+def scaled(network: Network) -> Network:
+    """The network with the scales of the hardware; which, depends on all layers, those that an array adds included."""
+    network = double_sums(network)
     return dataclasses.replace(network, layers=share_shifts(network.layers, network.activation_bits))
 
 
 def plan(network: Network, shape: ArrayConfig) -> Plan:
     """Layouts, configuration and schedule of a prepared network on an array of this shape."""
     network, positions = renumber(network, shape.simd)
+    network = scaled(network)
     layouts = allocate(network, lay_out(network, shape.pixels, shape.simd, positions))
     numbers = derive_numbers(network, shape)
     work = tasks(network, layouts, shape.pe)

@@ -14,7 +14,7 @@ from ..ir.graph import Graph
 from ..program import Program
 from .allocate import largest
 from .bound import Bounds
-from .compile import Plan, finish, plan, prepare
+from .compile import Plan, finish, plan, prepare, scaled
 from .derive import depth, derive_numbers, skeleton
 from .network import Network
 from .resources import FAMILIES, Coefficients, Resources, memories, resources
@@ -120,8 +120,9 @@ class _Least:
 
     def __init__(self, network: Network, coefficients: Coefficients, limits: Resources) -> None:
         self._bounds, self._coefficients, self._limits = Bounds(network), coefficients, limits
+        with_scales = scaled(network)
         self._numbers = cache(lambda pixels, axi_data_bits: derive_numbers(
-            network, skeleton(1, pixels, 2, 1, axi_data_bits)))
+            with_scales, skeleton(1, pixels, 2, 1, axi_data_bits)))
         self._cycles, self._memories = cache(self._bounds.cycles), cache(self._rows_and_words)
         self.excess = cache(self._excess)
 

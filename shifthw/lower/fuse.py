@@ -28,7 +28,7 @@ from ..ir.graph import (
     WindowSum,
 )
 from ..ir.types import ShiftWeight, TensorType
-from .network import Kind, Layer, Network, Scale, copy_layer, identity_scale, pass_layer
+from .network import Kind, Layer, Network, Scale, copy_layer, identity_scale, pass_layer, unused
 from .view import View, joined
 
 
@@ -46,6 +46,8 @@ class _Fuser:
         self.flat: dict[str, str] = {}
         """Flattened tensors whose map is larger than a pixel: the tensor before."""
         self.tensors: dict[str, TensorType] = {}
+        self.copies: dict[str, View] = {}
+        """Displaced or enlarged tensors that are stored as well."""
         self.layers: list[Layer] = []
 
     def network(self) -> Network:
@@ -107,7 +109,7 @@ class _Fuser:
     def _copy(self, name: str, view: View, why: str, suffix: str = "copy") -> View:
         """The tensor `name` of the graph, stored."""
         tensor = self.graph[name].output
-        stored = f"{name}.{suffix}"
+        stored = unused(f"{name}.{suffix}", self.tensors.keys() | {node.name for node in self.graph.nodes})
         return self._append(copy_layer(stored, view, tensor, why), tensor)
 
     def _still(self, node: Node, name: str) -> View:
@@ -115,9 +117,9 @@ class _Fuser:
         view = self._view(node, name)
         if view.still:
             return view
-        if f"{name}.copy" in self.tensors:
-            return View.of(f"{name}.copy", self.tensors[f"{name}.copy"])
-        return self._copy(name, view, f"{node.name} needs every pixel of {name} in its own place")
+        if name not in self.copies:
+            self.copies[name] = self._copy(name, view, f"{node.name} needs every pixel of {name} in its own place")
+        return self.copies[name]
 
     def _flatten(self, node: Node) -> None:
         name = node.inputs[0]

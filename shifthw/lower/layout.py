@@ -7,7 +7,7 @@ from math import gcd
 import numpy as np
 
 from ..tensor_layout import TensorLayout, ceil_div
-from .network import Kind, Layer, Network, copy_layer
+from .network import Kind, Layer, Network, copy_layer, unused
 from .view import View
 
 Size = tuple[int, int]
@@ -43,7 +43,7 @@ def insert_copies(network: Network) -> Network:
             return
         for stride in strides:
             if stride != (1, 1):
-                name = f"{tensor}.stride{stride[0]}x{stride[1]}"
+                name = unused(f"{tensor}.stride{stride[0]}x{stride[1]}", tensors)
                 tensors[name] = tensors[tensor]
                 renamed[tensor, stride] = name
                 layers.append(copy_layer(name, View.of(tensor, tensors[tensor]), tensors[tensor],

@@ -1,6 +1,7 @@
 """Network: layers in order, each one pass over the array, between stored tensors."""
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -134,12 +135,22 @@ class Network:
 
     @property
     def activation_bits(self) -> int:
-        """Bits of every stored activation: those of the widest tensor."""
-        return max(2, *(tensor.dtype.bits for tensor in self.tensors.values()))
+        """Bits of every activation: those of the widest tensor, or of what a table is asked for; 3 with any table."""
+        asked = [layer.between.bits for layer in self.layers if layer.between]
+        return max(2 + bool(asked), *(tensor.dtype.bits for tensor in self.tensors.values()), *asked)
 
     def readers(self, tensor: str) -> tuple[Layer, ...]:
         """Layers that read `tensor`."""
         return tuple(layer for layer in self.layers if tensor in layer.reads)
+
+
+def unused(name: str, taken: Collection[str]) -> str:
+    """A name for a tensor that the compiler adds: `name`, or one like it, that nothing has."""
+    number = 2
+    found = name
+    while found in taken:
+        found, number = f"{name}{number}", number + 1
+    return found
 
 
 def identity_scale(tensor: TensorType) -> Scale:

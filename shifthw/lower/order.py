@@ -14,7 +14,7 @@ import numpy as np
 from ..ir.types import ShiftWeight
 from .balance import balance
 from .layout import insert_copies
-from .network import Kind, Layer, Network, identity_scale
+from .network import Kind, Layer, Network, identity_scale, unused
 from .view import View
 
 Positions = dict[str, np.ndarray]
@@ -99,7 +99,7 @@ class _Renumbering:
         view = layer.residual
         if view.single and any(free.output == view.names[0] for free in self.free):
             self.wishes[view.names[0]] = place
-        name = f"{layer.output}.residual"
+        name = unused(f"{layer.output}.residual", self.tensors)
         tensor = dataclasses.replace(self.tensors[view.names[0]], shape=(view.channels, *view.size))
         self.tensors[name], self.positions[name] = tensor, place
         sign = np.eye(view.channels, dtype=np.int8)[None, :, :, None, None]

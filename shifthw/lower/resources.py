@@ -56,6 +56,8 @@ FAMILIES = {
 }
 """By the family name of a board's part."""
 
+BANK_MUX_LUT = 0.8
+"""Per bit of a feature bank and choice between its block RAMs."""
 RAM32_LUT = 2 / 3
 LANE_LUT = {1: 1.0, 2: 1.0, 4: 1.4, 8: 1.71, 16: 1.9}
 """Per bit of a lane's output, by exponent levels up to the key."""
@@ -193,7 +195,8 @@ def decoded_bits(c: ArrayConfig) -> int:
 def memories(c: ArrayConfig, k: Coefficients) -> Resources:
     """Feature banks, and the program's memories in columns of axi_data_bits."""
     bits = c.images * c.activation_bits
-    banks = Resources(0, bits, ram18(bits, c.feature_rows) / 2) * (c.pixels * c.simd)
+    banks = Resources(BANK_MUX_LUT * bits * choices(c.feature_rows), bits,
+                      ram18(bits, c.feature_rows) / 2) * (c.pixels * c.simd)
     shapes = ((c.instruction_words, InstructionLayout(c).width, 1), (c.step_words, c.step_word_bits, 1),
               (c.weight_words, c.weight_word_bits, 1), (c.scale_words, c.start_word_bits, 2),
               (c.scale_words, c.scale_word_bits, 2), (c.tables * c.table_words, 4 * c.activation_bits, 1))
@@ -209,9 +212,13 @@ def ram(width: int, words: int, latency: int, k: Coefficients) -> Resources:
     """One column of a program memory; distributed up to 64 words."""
     if words <= 64:
         return Resources(width * (RAM32_LUT if words <= 32 else k.ram64_lut), width * latency)
+    return Resources(width * choices(words) / 2, width * (latency - 1), ram18(width, words) / 2)
+
+
+def choices(words: int) -> int:
+    """Choices between block RAMs for a bit of a memory of so many words: none if one of them is as deep."""
     deep = -(-words // 512)
-    mux = 0 if deep & (deep - 1) == 0 else width * (deep - 1) / 2
-    return Resources(mux, width * (latency - 1), ram18(width, words) / 2)
+    return 0 if deep & (deep - 1) == 0 else deep - 1
 
 
 def ram18(width: int, depth: int) -> int:

@@ -24,8 +24,11 @@ def _code_table(layer: Layer, network: Network) -> np.ndarray:
     bits, between = network.activation_bits, layer.between
     assert layer.lookup is not None and between is not None
     if bits > MAX_LOOKUP_BITS:
-        raise UnsupportedModel(f"{layer.name}: is a table of 8-bit activations, in an engine of {bits} bits for the "
-                               f"widest tensor; quantize every tensor to {MAX_LOOKUP_BITS} bits at most")
+        widest = max(network.tensors, key=lambda name: network.tensors[name].dtype.bits)
+        raise UnsupportedModel(f"{layer.output}: is a table, for engines of at most {MAX_LOOKUP_BITS} bits, but "
+                               f"{widest} is stored with {bits}; quantize it to {MAX_LOOKUP_BITS} bits, also behind a "
+                               f"half-pixel shift")
+    assert between.bits <= bits, "the engine is as wide as what its tables are asked for"
     table = np.zeros(1 << bits, np.int64)
     table[np.arange(between.lo, between.hi + 1)] = layer.lookup.table & ((1 << bits) - 1)
     return table

@@ -42,6 +42,11 @@ def spread(layer: ActiveShift2d | SparseShift2d, reach: float) -> nn.Module:
     return layer
 
 
+class Backwards(ShortcutShift):
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return torch.cat([second, first], dim=1)
+
+
 SHIFTS: dict[str, Callable[[int], nn.Module]] = {
     "grouped": GroupedShift2d, "grouped 5x5": lambda channels: GroupedShift2d(channels, 5),
     "dilated": lambda channels: GroupedShift2d(channels, 3, 2),
@@ -203,6 +208,66 @@ def test_pooled_maps_are_joined_and_flattened(late: bool) -> None:
     assert sum(isinstance(node.op, Concat) for node in graph.nodes) == 1
 
 
+def torchvision_shuffle(x: torch.Tensor, groups: int) -> torch.Tensor:
+    images, channels, height, width = x.size()
+    x = x.view(images, groups, channels // groups, height, width)
+    return torch.transpose(x, 1, 2).contiguous().view(images, channels, height, width)
+
+
+MOVED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "shuffle": lambda x: torchvision_shuffle(x, 2), "reshape": lambda x: x.reshape(-1, 3, 2, 5, 4).permute(
+        0, 2, 1, 3, 4).reshape(-1, 6, 5, 4),
+    "roll": lambda x: torch.roll(x, 2, 1), "flip": lambda x: x.flip(1), "every other": lambda x: x[:, ::2],
+    "list": lambda x: x[:, [1, 0, 3, 3]], "narrow": lambda x: x.narrow(1, 2, 3), "index": lambda x: x.index_select(
+        1, torch.tensor([5, 0])), "there and back": lambda x: x.flatten(2).unflatten(2, (5, 4)).flip(1).flip((1,)),
+    "unpacked": lambda x: torch.cat([part.flip(1) for part in x.chunk(3, 1)], 1),
+    "sizes": lambda x: torch.cat([part.flip(1) for part in x.split([1, 3, 2], dim=1)], 1),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_moves_of_channels_as_torch_has_them(name: str) -> None:
+    model = Net(lambda net, x: net.p(net.c(MOVED[name](net.q(x)))), q=power(signed=True), p=power(signed=True),
+                c=ShiftConv2d(MOVED[name](images(6, 5, 4)).shape[1], 3, 1))
+    graph = agree(model, images(6, 5, 4))
+    assert {type(node.op).__name__ for node in graph.nodes} <= {"Input", "SelectChannels", "Concat", "ShiftConv2d",
+                                                                "Requantize"}
+
+
+@pytest.mark.parametrize("expand", [lambda y, x: y.expand_as(x), lambda y, x: y.expand(-1, -1, 5, 4)])
+def test_an_excitation_that_is_expanded_first(expand: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+    def forward(net: Net, x: torch.Tensor) -> torch.Tensor:
+        x = net.q(x)
+        gate = net.p(torch.sigmoid(net.m(net.c(net.n(x.mean((2, 3))).view(-1, 6, 1, 1)))))
+        return net.o(x * expand(gate.view(-1, 6, 1, 1), x))
+
+    graph = agree(Net(forward, q=power(signed=True), p=power(), m=power(signed=True), c=ShiftConv2d(6, 6, 1),
+                      n=power(signed=True, scale=2.0**-6),
+                      o=power(signed=True)), images(6, 5, 4))
+    assert not any(isinstance(node.op, Upsample2d) for node in graph.nodes)
+
+
+def test_an_expanded_map_is_enlarged_for_other_layers() -> None:
+    model = Net(lambda net, x: net.o(net.c(net.p(net.g(net.q(x))).expand(-1, -1, 5, 4))), q=power(signed=True),
+                g=nn.AdaptiveAvgPool2d(1), p=power(signed=True), c=ShiftConv2d(6, 3, 3), o=power(signed=True))
+    agree(model, images(6, 5, 4))
+
+
+def test_a_shortcut_by_keywords() -> None:
+    model = Net(lambda net, x: net.s(second=net.q(x), first=net.p(net.c(net.q(x)))), q=power(signed=True),
+                p=power(signed=True), c=ShiftConv2d(6, 2, 1), s=ShortcutShift())
+    agree(model, images(6, 5, 4))
+
+
+def test_displacements_beyond_all_bounds_are_those_beyond_the_map() -> None:
+    layer = SparseShift2d(6)
+    with torch.no_grad():
+        layer.displacement.copy_(torch.tensor([[70000, 0], [0, -70000], [1, 0], [0, 0], [-70000, 70000], [0, 5]]))
+    graph = agree(Net(lambda net, x: net.o(net.c(net.s(net.q(x)))), q=power(signed=True), s=layer,
+                      c=ShiftConv2d(6, 3, 1), o=power(signed=True)), images(6, 5, 4))
+    assert abs(graph["s"].op.displacement).max() == 5
+
+
 ENLARGED: dict[str, nn.Module] = {
     "module": nn.Upsample(scale_factor=2), "by 3": nn.Upsample(scale_factor=3.0), "size": nn.Upsample((8, 18)),
     "rows": nn.Upsample(scale_factor=(2, 1)), "exact": nn.Upsample(scale_factor=2, mode="nearest-exact"),
@@ -284,12 +349,27 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "no displacement": (lambda: nn.Sequential(power(), unmoved(float("nan"))),
                         "^1: SparseShift2d: displacement has values up to nan pixels, must be finite"),
     "slice of sums": (lambda: Net(lambda net, x: net.q(net.a(net.q(x))[:, :2]), q=power(), a=ShiftConv2d(4, 4, 1)),
-                      r"^getitem \(split\): its input is not quantized"),
+                      r"^getitem \(getitem\): its input is not quantized"),
     "chunk of rows": (lambda: Net(lambda net, x: net.q(x).chunk(2, 2)[0], q=power()),
                       r"^getitem: splits dimension 2, must be the channels"),
     "chunk of images": (lambda: Net(lambda net, x: net.q(x).chunk(2)[0], q=power()), "splits dimension 0"),
-    "one channel taken away": (lambda: Net(lambda net, x: net.q(x)[:, 1], q=power()), "only consecutive channels"),
-    "images taken": (lambda: Net(lambda net, x: net.q(x)[1:], q=power()), "only consecutive channels"),
+    "one channel taken away": (lambda: Net(lambda net, x: net.q(x)[:, 1], q=power()),
+                               r"rearranges q to \[6, 6\], which output reads"),
+    "images taken": (lambda: Net(lambda net, x: net.q(x)[1:], q=power()), "moves values from one image to another"),
+    "no channels": (lambda: Net(lambda net, x: net.q(x)[:, 2:2], q=power()),
+                    r"^getitem \(getitem\): leaves nothing of a map of \[\d, 6, 6\]; it must keep some channels"),
+    "pixels shuffled": (lambda: Net(lambda net, x: net.c(net.q(x).flip(3)), q=power(), c=ShiftConv2d(4, 4, 1)),
+                        r"^flip \(flip\): rearranges q to \[4, 6, 6\], which c reads"),
+    "transposed, twice wrong": (lambda: Net(lambda net, x: net.c(net.q(x).transpose(2, 3).transpose(1, 2)), q=power(),
+                                            c=ShiftConv2d(6, 4, 1)), "which c reads; values can only move"),
+    "a map expanded": (lambda: Net(lambda net, x: net.q(x)[:, :1].expand(-1, 4, 6, 6), q=power()),
+                       r"^expand: expands \[1, 6, 6\] to \[4, 6, 6\]; only 1x1 maps can"),
+    "times a constant": (lambda: Net(lambda net, x: net.q(x * 0.5), q=power()), "constants are shifthw.nn.Affine's"),
+    "no number": (lambda: Net(lambda net, x: net.p(net.f(net.q(x))), q=power(signed=True), p=power(),
+                              f=nn.LeakyReLU(float("inf"))),
+                  r"^p: reads leaky_relu inf, which gives no number at 0; it must give one"),
+    "a shortcut redefined": (lambda: Net(lambda net, x: net.s(net.q(x), net.q(x)), q=power(), s=Backwards()),
+                             r"^s \(Backwards\): redefines forward of ShortcutShift"),
     "cat of sums into a layer": (lambda: Net(lambda net, x: net.b(torch.cat([net.a(net.q(x)), net.q(x)], 1)),
                                              q=power(), a=ShiftConv2d(4, 4, 1), b=ShiftConv2d(8, 4, 1)),
                                  r"^b \(ShiftConv2d\): its input is not quantized"),

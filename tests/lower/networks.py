@@ -86,14 +86,18 @@ class NetworkBuilder(GraphBuilder):
         return self.add(Lookup(table, "random"), source, dtype=dtype)
 
 
-def random_network(seed: int, kinds: tuple[str, ...] = KINDS, length: int = 8) -> tuple[Graph, NetworkBuilder]:
-    """A chain with branches of up to `length` steps of these kinds, 8-bit tensors of one sign, odd sizes included."""
+def random_network(seed: int, kinds: tuple[str, ...] = KINDS, length: int = 8,
+                   mixed: bool = False) -> tuple[Graph, NetworkBuilder]:
+    """A chain with branches of up to `length` steps of these kinds, odd sizes included.
+
+    mixed  each tensor has 2 to 8 bits and a sign of its own; else all have the same type
+    """
     rng = np.random.default_rng((2026, seed))
     dtype = IntType(int(rng.choice([4, 8, 8, 8])), bool(rng.integers(2)))
     shape = (int(rng.choice([1, 2, 3, 4, 6, 8, 12, 17])), int(rng.choice([1, 2, 3, 5, 6, 8, 9])),
              int(rng.choice([1, 2, 4, 5, 7, 8, 10])))
     build = NetworkBuilder(rng, shape, dtype, unit_scales=False, zeros=bool(rng.integers(2)))
-    grower = _Grower(build, dtype, kinds)
+    grower = _Grower(build, dtype, kinds, mixed)
     for _ in range(int(rng.integers(1, length + 1))):
         grower.grow()
     tensor = grower.tensors[-1]
@@ -108,14 +112,19 @@ def random_network(seed: int, kinds: tuple[str, ...] = KINDS, length: int = 8) -
 class _Grower:
     """Appends one step at a time to the last tensor, or to an earlier one."""
 
-    def __init__(self, build: NetworkBuilder, dtype: IntType, kinds: tuple[str, ...]) -> None:
-        self.build, self.rng, self.dtype, self.kinds = build, build.rng, dtype, kinds
+    def __init__(self, build: NetworkBuilder, dtype: IntType, kinds: tuple[str, ...], mixed: bool) -> None:
+        self.build, self.rng, self.same, self.kinds, self.mixed = build, build.rng, dtype, kinds, mixed
         self.tensors = ["images"]
+
+    @property
+    def dtype(self) -> IntType:
+        """For the next tensor."""
+        return IntType(int(self.rng.integers(2, 9)), bool(self.rng.integers(2))) if self.mixed else self.same
 
     def grow(self) -> None:
         source = self.tensors[-1] if self.rng.integers(4) else str(self.rng.choice(self.tensors))
         kind = str(self.rng.choice(self.kinds))
-        if self.build.type(source).dtype.bits > self.dtype.bits:
+        if self.build.type(source).dtype.bits > (8 if self.mixed else self.same.bits):
             kind = str(self.rng.choice(["pointwise", "conv", "requantize"]))
         made = getattr(self, f"_{kind}")(source)
         if made is not None and np.prod(self.build.type(made).shape) <= 6000:
