@@ -4,12 +4,11 @@ Cycles per image, lanes busy and copies are exact; frames/s assume the board's d
 estimate. Parameters and multiply-accumulates are counted on the torch network as papers do; of networks with trained
 weights on the integer graph, with one parameter per output channel of a layer beside its weights. Where feature maps
 and weights do not fit on chip, the last column has the bytes that they take, and the row is what the engine would do
-that had room for them: the search leaves block RAM out of account. Prints a Markdown table.
+that had them elsewhere at no cost: the search leaves memories out of account. Prints a Markdown table.
 """
 
 import argparse
 import dataclasses
-import math
 import time
 
 from shifthw import boards, zoo
@@ -45,7 +44,7 @@ def best(graph: Graph, budget: Budget, goal: Goal) -> tuple[Found, bool]:
     try:
         return explore(graph, budget, goal), True
     except DoesNotFit:
-        return explore(graph, dataclasses.replace(budget, bram36=math.inf), goal), False
+        return explore(graph, dataclasses.replace(budget, on_chip=False), goal), False
 
 
 def columns(graph: Graph, board_name: str, goal: Goal) -> list[str]:

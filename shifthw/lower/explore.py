@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from math import ceil, floor, inf
 from typing import Literal
@@ -35,6 +35,8 @@ _CHOICES = {
 _NAMES = {"lut": "LUTs", "ff": "flip-flops", "bram36": "block RAMs", "dsp": "DSP slices"}
 
 Goal = Literal["throughput", "latency"]
+Need = Callable[[ArrayConfig], Resources]
+"""What an engine takes."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Budget:
     clock_mhz: float
     axi_data_bits: int
     family: str = "xc7"
+    on_chip: bool = True
+    """False: as if maps and weights lay elsewhere; memories take nothing."""
 
     def limits(self) -> Resources:
         """What an engine may take."""
@@ -78,8 +82,9 @@ def explore(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[
     """
     network = prepare(graph)
     coefficients, limits = FAMILIES[budget.family], budget.limits()
+    need = partial(resources if budget.on_chip else _without_memories, coefficients=coefficients)
     fixed = {"images": 1, **(pins or {})} if goal == "latency" else dict(pins or {})
-    least = _Least(network, coefficients, limits)
+    least = _Least(network, need, limits)
     bounds = {shape: least.cycles(shape) / (1 if goal == "latency" else shape.images)
               for shape in _shapes(fixed, budget.axi_data_bits)}
     shapes = sorted(bounds, key=lambda c: (bounds[c], -c.lanes, c.images, c.pixels, c.simd))
@@ -92,7 +97,7 @@ def explore(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[
         if least.excess(shape) > 1:
             continue
         made, planned = _plan(network, shape, plans), planned + 1
-        estimate = resources(made.config, coefficients)
+        estimate = need(made.config)
         if _excess(estimate, limits) > 1:
             continue
         cost = made.cycles_per_batch / (1 if goal == "latency" else shape.images)
@@ -100,7 +105,7 @@ def explore(graph: Graph, budget: Budget, goal: Goal = "throughput", pins: dict[
         fitting.append((cost, made, estimate))
     if not fitting:
         nearest = min(shapes, key=least.excess, default=None)
-        raise _does_not_fit(network, nearest, coefficients, limits)
+        raise _does_not_fit(network, nearest, need, limits)
     _, chosen, estimate = min((found for found in fitting if found[0] <= best * NEARLY_BEST),
                               key=lambda found: (found[1].cycles_per_batch * (goal == "throughput"), found[2].lut))
     return Found(finish(chosen), estimate, planned, len(fitting))
@@ -118,8 +123,8 @@ def _shapes(pins: dict[str, int], axi_data_bits: int) -> Iterator[ArrayConfig]:
 class _Least:
     """What arrays take at least, without a plan; the number of images changes neither numbers nor cycles of a batch."""
 
-    def __init__(self, network: Network, coefficients: Coefficients, limits: Resources) -> None:
-        self._bounds, self._coefficients, self._limits = Bounds(network), coefficients, limits
+    def __init__(self, network: Network, need: Need, limits: Resources) -> None:
+        self._bounds, self._need, self._limits = Bounds(network), need, limits
         with_scales = scaled(network)
         self._numbers = cache(lambda pixels, axi_data_bits: derive_numbers(
             with_scales, skeleton(1, pixels, 2, 1, axi_data_bits)))
@@ -136,8 +141,8 @@ class _Least:
         numbers = dataclasses.replace(self._numbers(shape.pixels, shape.axi_data_bits), images=shape.images,
                                       simd=shape.simd, pe=shape.pe, feature_rows=16, weight_words=16, step_words=16,
                                       scale_words=16, instruction_words=16, coordinate_bits=2)
-        need = resources(numbers, self._coefficients)   # of LUTs some deeper memories need fewer
-        filled = memories(dataclasses.replace(numbers, feature_rows=rows, weight_words=words), self._coefficients)
+        need = self._need(numbers)      # of LUTs some deeper memories need fewer
+        filled = self._need(dataclasses.replace(numbers, feature_rows=rows, weight_words=words))
         return _excess(dataclasses.replace(need, bram36=filled.bram36), self._limits)
 
     def _rows_and_words(self, shape: ArrayConfig) -> tuple[int, int]:
@@ -161,13 +166,16 @@ def _ratio(need: float, limit: float) -> float:
     return need / limit if limit else (inf if need else 0.0)
 
 
-def _does_not_fit(network: Network, nearest: ArrayConfig | None, coefficients: Coefficients,
-                  limits: Resources) -> DoesNotFit:
+def _without_memories(config: ArrayConfig, coefficients: Coefficients) -> Resources:
+    return resources(config, coefficients) + memories(config, coefficients) * -1
+
+
+def _does_not_fit(network: Network, nearest: ArrayConfig | None, required: Need, limits: Resources) -> DoesNotFit:
     """What the array that comes nearest exceeds, and what to do; there is none if the pins allow none."""
     if nearest is None:
         return DoesNotFit(f"{network.name}: pe must divide simd; pin other values")
     made = plan(network, nearest)
-    c, need = made.config, resources(made.config, coefficients)
+    c, need = made.config, required(made.config)
     over = "; ".join(f"{_halves(ceil, getattr(need, name))} {text}, {_halves(floor, getattr(limits, name))} may be used"
                      for name, text in _NAMES.items() if getattr(need, name) > getattr(limits, name))
     remedy = "pin fewer or smaller images, pixels, simd, pe"
