@@ -15,7 +15,7 @@ from .frontend.post_training import QuantizeOptions, quantize
 from .frontend.preprocess import Preprocess
 from .frontend.reference import Model
 from .ir import Graph, IntType
-from .nn import AdderConv2d, AdderLinear, Quantizer, ShiftConv2d, ShiftLinear
+from .nn import AdderConv2d, AdderLinear, Quantizer, ShiftConv2d, ShiftConvTranspose2d, ShiftLinear
 from .sources.checkpoint import read_state_dict
 from .sources.keys import COUNTER, check
 from .sources.user_module import build_module, names_a_function
@@ -162,18 +162,22 @@ def _check_classes(graph: Graph, classes: tuple[str, ...]) -> None:
 
 
 def _summaries(quantized: fx.GraphModule) -> list[LayerSummary]:
-    """In the order of the calls; a layer and the quantizer right behind it are one."""
+    """In the order of the calls; a layer and the quantizer right behind it are one, of maps that share one each."""
     rows: dict[str, LayerSummary] = {}
+    called: set[str] = set()
     for node in quantized.graph.nodes:
         module = quantized.get_submodule(node.target) if node.op == "call_module" else None
         path = str(node.target)
-        if isinstance(module, ShiftConv2d | ShiftLinear) and path not in rows:
+        if isinstance(module, ShiftConv2d | ShiftConvTranspose2d | ShiftLinear) and path not in rows:
             rows[path] = LayerSummary(path, f"{module.terms} x {module.weight_bits} bits", weight_snr(module))
         elif isinstance(module, AdderConv2d | AdderLinear) and path not in rows:
             units = module.integer_weight(path)
             bits = IntType.holding(int(units.min()), int(units.max())).bits
             rows[path] = LayerSummary(path, f"adder, {bits} bits", weight_snr(module))
         elif isinstance(module, Quantizer):
+            if path in called:
+                path = str(node.args[0].target)
+            called.add(str(node.target))
             path, scale = re.sub(r"_quantizer(_\d+)?$", r"\1", path), float(module.scale)
             before = rows.get(path, LayerSummary(path))
             rows[path] = LayerSummary(path, before.weights, before.snr_db, str(module.dtype), scale,
@@ -181,7 +185,7 @@ def _summaries(quantized: fx.GraphModule) -> list[LayerSummary]:
     return list(rows.values())
 
 
-def weight_snr(layer: ShiftConv2d | ShiftLinear | AdderConv2d | AdderLinear) -> float:
+def weight_snr(layer: ShiftConv2d | ShiftConvTranspose2d | ShiftLinear | AdderConv2d | AdderLinear) -> float:
     """Signal to rounding error of a layer's weights in dB; inf where there is no error."""
     real, used = layer.latent_weight().detach().double(), layer.rounded_weight().detach().double()
     error = float(((real - used) ** 2).sum())

@@ -50,8 +50,8 @@ class Branch(Net):
 class Dynamic(Net):
     def forward(self, x): return self.stem(x[x[:, 0, 0, 0] > 0.5])
 
-class Sigmoid(Net):
-    def forward(self, x): return torch.sigmoid(self.stem(x))
+class Softplus(Net):
+    def forward(self, x): return functional.softplus(self.stem(x))
 
 class Random(Net):
     def forward(self, x): return self.stem(x) + torch.rand(())
@@ -240,7 +240,7 @@ def line_of(text: str) -> int:
 @pytest.mark.parametrize(("function", "message"), [
     ("Branch", "Branch at net.py:LINE: cannot be exported for images of shape [2, 3, 8, 8]: it branches on, or makes"),
     ("Dynamic", "forward (index) at net.py:LINE: gives a shape [u0, 3, 8, 8] that depends on the images; shapes must"),
-    ("Sigmoid", "forward (sigmoid) at net.py:LINE: is not supported; supported are Conv2d"),
+    ("Softplus", "forward (softplus) at net.py:LINE: is not supported; supported are Conv2d"),
     ("Random", "Random: its exported program computes something else than forward"),
     ("Nothing", "output: must be a tensor, or a tuple of tensors, that the network computes"),
     ("nan", "stem.weight: holds 1 NaN or infinite numbers, must be finite"),

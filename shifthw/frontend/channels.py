@@ -10,6 +10,7 @@ from ..ir.graph import AddressShift2d, Concat, Node, SelectChannels, SpatialShif
 from ..ir.types import IntType, TensorType
 from ..nn import ActiveShift2d, ChannelShift, GroupedShift2d, SparseShift2d
 from ..nn import AddressShift2d as AddressShift2dLayer
+from ..nn import SelectChannels as SelectChannelsLayer
 from .draft import Draft, Sum
 from .sums import doubled
 
@@ -45,6 +46,11 @@ def address_shifted(draft: Draft, where: str, module: AddressShift2dLayer, sourc
 def channel_shifted(draft: Draft, where: str, module: ChannelShift, source: Node) -> str:
     """Append a circular shift of channels."""
     return draft.add(where, SelectChannels(module.source()), source.name)
+
+
+def chosen(draft: Draft, where: str, module: SelectChannelsLayer, source: Node) -> str:
+    """Append any choice of channels."""
+    return draft.add(where, SelectChannels(module.channels.numpy(force=True).copy()), source.name)
 
 
 def shuffled(draft: Draft, where: str, module: nn.ChannelShuffle, source: Node) -> str:

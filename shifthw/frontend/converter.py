@@ -21,6 +21,7 @@ from ..nn import (
     PadShortcut,
     QuantAct,
     Quantizer,
+    SelectChannels,
     ShiftConv2d,
     ShiftConvTranspose2d,
     ShiftLinear,
@@ -40,11 +41,12 @@ OUTPUT_BITS = 8
 """Of the quantizer that is added to an output that has none."""
 
 SUPPORTED = ("shifthw.nn.ShiftConv2d, ShiftConvTranspose2d, ShiftLinear, AdderConv2d, AdderLinear, GroupedShift2d, "
-             "ActiveShift2d, SparseShift2d, AddressShift2d, ChannelShift, ShortcutShift, SqueezeExcite, PadShortcut, "
-             "Affine, QuantAct, FixedPoint; torch.nn.BatchNorm1d, BatchNorm2d, ReLU, ReLU6, Hardtanh, LeakyReLU, "
-             "Sigmoid, Hardsigmoid, Hardswish, SiLU, Mish, Tanh, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), Upsample, "
-             "ChannelShuffle, Flatten, Identity, Dropout; + and * of two tensors, cat, chunk, split, x[:, a:b], and "
-             "what moves channels: view and transpose, roll, flip, index_select")
+             "ActiveShift2d, SparseShift2d, AddressShift2d, ChannelShift, SelectChannels, ShortcutShift, "
+             "SqueezeExcite, PadShortcut, Affine, QuantAct, FixedPoint; torch.nn.BatchNorm1d, BatchNorm2d, ReLU, "
+             "ReLU6, Hardtanh, LeakyReLU, Sigmoid, Hardsigmoid, Hardswish, SiLU, Mish, GELU, ELU, Tanh, MaxPool2d, "
+             "AvgPool2d, AdaptiveAvgPool2d(1), Upsample, ChannelShuffle, Flatten, Identity, Dropout; "
+             "+ and * of two tensors, cat, chunk, split, x[:, a:b], and what moves channels: view and transpose, "
+             "roll, flip, index_select")
 
 
 class _RawInput(NamedTuple):
@@ -88,6 +90,7 @@ class Converter:
             (SPATIAL_SHIFTS, partial(channels.spatially_shifted, draft)),
             ((AddressShift2d,), partial(channels.address_shifted, draft)),
             ((ChannelShift,), partial(channels.channel_shifted, draft)),
+            ((SelectChannels,), partial(channels.chosen, draft)),
             ((nn.ChannelShuffle,), partial(channels.shuffled, draft)),
             ((nn.Upsample,), partial(channels.enlarged, draft)),
             ((nn.MaxPool2d,), partial(pools.max_pooled, draft)), ((nn.AvgPool2d,), partial(pools.mean_pooled, draft)),

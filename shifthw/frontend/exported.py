@@ -15,6 +15,9 @@ from .export_program import export_program, user_line
 PARAMETRIZATIONS = ".parametrizations."
 """What torch.nn.utils.parametrize puts between a module's path and the tensors that its parameter is made of."""
 
+SPLITS = ("split", "split_with_sizes", "chunk", "tensor_split", "unbind")
+"""Operations with several results, each a part of one tensor."""
+
 
 @dataclass(frozen=True, eq=False)
 class Stored:
@@ -32,7 +35,7 @@ class Stored:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One operation on tensors that depend on the images.
+    """One operation on tensors that depend on the images; of an operation that takes a tensor apart, one part.
 
     name          of its result
     kind          ATen's name of the operation, like "conv2d"; works in place nowhere
@@ -40,9 +43,9 @@ class Step:
     is_module     whether that is one of torch.nn's own, so that the step is what the module does
     line          file and line of the call, if known
     shape         of the result, with the batch
-    inputs        names of the results that it reads, in the order of ATen's arguments
+    inputs        names of the results that it reads, in the order of ATen's arguments, lists of them included
     input_shapes  of those
-    options       ATen's other arguments by name: numbers, lists, Stored
+    options       ATen's other arguments by name: numbers, lists, Stored; of a part also its number, "part"
     """
 
     name: str
@@ -92,10 +95,10 @@ def export(plain: nn.Module, example: torch.Tensor) -> Exported:
                 known[node] = Stored(name, values[name].detach())
             elif node.op == "call_function" and not _is_assertion(node):
                 found = _constant(node, known)
-                if found is None:
-                    steps.append(_step(node, known))
-                else:
+                if found is not None:
                     known[node] = found
+                elif _kind(node) not in SPLITS:
+                    steps.append(_step(node, known))
     return Exported(tuple(steps), signature.user_inputs[0], tuple(example.shape), _outputs(program, known))
 
 
@@ -118,18 +121,32 @@ def _value(constant: Any) -> Any:
 
 
 def _step(node: fx.Node, known: dict[fx.Node, Any]) -> Step:
-    named = _arguments(node)
-    resolved = {key: fx.node.map_arg(value, lambda source: known.get(source, source)) for key, value in named.items()}
-    read = [value for value in resolved.values() if isinstance(value, fx.Node)]
-    path, module = _caller(node)
-    line = user_line(node.meta.get("stack_trace") or "")
-    step = Step(node.name, _kind(node), path, module.startswith("torch.nn."), line, _shape(node),
+    call, part = _split_of(node)
+    resolved = {key: fx.node.map_arg(value, lambda source: known.get(source, source))
+                for key, value in _arguments(call).items()}
+    read = [source for value in resolved.values() for source in _nodes(value)]
+    path, module = _caller(call)
+    line = user_line(call.meta.get("stack_trace") or "")
+    step = Step(node.name, _kind(call), path, module.startswith("torch.nn."), line, _shape(node),
                 tuple(value.name for value in read), tuple(_shape(value) for value in read),
-                {key: item for key, item in resolved.items() if not isinstance(item, fx.Node)})
+                {key: item for key, item in resolved.items() if not _nodes(item)} | part)
     if not all(isinstance(size, int) for size in step.shape):
         raise UnsupportedModel(f"{step.where}: gives a shape {list(step.shape)} that depends on the images; shapes "
                                f"must be fixed")
     return step
+
+
+def _split_of(node: fx.Node) -> tuple[fx.Node, dict[str, Any]]:
+    """The call that takes a tensor apart and the number of the part that `node` is; or `node` itself."""
+    source = node.args[0] if node.args else None
+    if isinstance(source, fx.Node) and _kind(node) == "getitem" and _kind(source) in SPLITS:
+        return source, {"part": node.args[1]}
+    return node, {}
+
+
+def _nodes(value: Any) -> list[fx.Node]:
+    """The results of other steps that an argument is, or is a list of."""
+    return [item for item in (value if isinstance(value, list | tuple) else [value]) if isinstance(item, fx.Node)]
 
 
 def _arguments(node: fx.Node) -> dict[str, Any]:

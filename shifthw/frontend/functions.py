@@ -28,7 +28,8 @@ AS_MODULE: dict[Any, Callable[..., nn.Module]] = {
     functional.avg_pool2d: nn.AvgPool2d, functional.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
     functional.dropout: _dropout, functional.channel_shuffle: nn.ChannelShuffle,
     functional.leaky_relu: nn.LeakyReLU, functional.hardsigmoid: nn.Hardsigmoid, functional.hardswish: nn.Hardswish,
-    functional.silu: nn.SiLU, functional.mish: nn.Mish, functional.sigmoid: nn.Sigmoid, functional.tanh: nn.Tanh,
+    functional.silu: nn.SiLU, functional.mish: nn.Mish, functional.gelu: nn.GELU,
+    functional.elu: nn.ELU, functional.sigmoid: nn.Sigmoid, functional.tanh: nn.Tanh,
     torch.sigmoid: nn.Sigmoid, "sigmoid": nn.Sigmoid, torch.tanh: nn.Tanh, "tanh": nn.Tanh,
     functional.interpolate: _upsample,
 }

@@ -15,6 +15,7 @@ from ..nn import (
     PadShortcut,
     QuantAct,
     Quantizer,
+    SelectChannels,
     ShiftConv2d,
     ShiftConvTranspose2d,
     ShiftLinear,
@@ -25,7 +26,7 @@ from . import activations
 
 SPATIAL_SHIFTS = (ActiveShift2d, GroupedShift2d, SparseShift2d)
 OWN = (*SPATIAL_SHIFTS, AdderConv2d, AdderLinear, AddressShift2d, Affine, ChannelShift, FixedPoint, PadShortcut,
-       QuantAct, Quantizer, ShiftConv2d, ShiftConvTranspose2d, ShiftLinear, ShortcutShift)
+       QuantAct, Quantizer, SelectChannels, ShiftConv2d, ShiftConvTranspose2d, ShiftLinear, ShortcutShift)
 KNOWN = (*OWN, *activations.KNOWN, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.BatchNorm1d, nn.BatchNorm2d,
          nn.ChannelShuffle, nn.Dropout, nn.Dropout2d, nn.Flatten, nn.Hardtanh, nn.Identity, nn.MaxPool2d, nn.ReLU,
          nn.ReLU6, nn.Upsample)

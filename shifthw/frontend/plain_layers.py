@@ -13,9 +13,9 @@ class Layer:
     """One operation of the engine.
 
     name     of its result
-    kind     conv, linear, adder, adder_linear, batch_norm, affine, clamp, add, max_pool, average_pool, global_pool,
-             flatten or subsample; until the network is arranged also pad, mean and pixels (a map whose rows are
-             joined to one)
+    kind     conv, transposed, linear, adder, adder_linear, batch_norm, affine, clamp, function, add, multiply,
+             max_pool, average_pool, global_pool, flatten, subsample, select, concat, upsample or bilinear; until the
+             network is arranged also pad, mean, move and pixels (a map whose rows are joined to one)
     step     of the exported program that it comes from
     inputs   names of the results that it reads
     shape    of its result, with the batch
@@ -46,7 +46,7 @@ class Layer:
     @property
     def path(self) -> str:
         """That of its module, or of the forward that calls the function, and the function's name."""
-        name = "flatten" if self.kind == "flatten" else self.step.kind     # a view, a select of one pixel, ...
+        name = self.kind if self.kind in ("flatten", "select") else self.step.kind  # either is a view, a select, ...
         return self.module_path or (f"{self.step.path}.{name}" if self.step.path else name)
 
     @property
@@ -87,4 +87,5 @@ class PlainNetwork:
     @property
     def weighted(self) -> tuple[str, ...]:
         """Paths of the convolutions and linear layers, in order; each once."""
-        return tuple(dict.fromkeys(layer.path for layer in self.layers if layer.kind in ("conv", "linear")))
+        kinds = ("conv", "transposed", "linear")
+        return tuple(dict.fromkeys(layer.path for layer in self.layers if layer.kind in kinds))

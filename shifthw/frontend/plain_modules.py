@@ -8,13 +8,27 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..nn import AdderConv2d, AdderLinear, Affine, PadShortcut
+from ..nn import (
+    AdderConv2d,
+    AdderLinear,
+    Affine,
+    PadShortcut,
+    SelectChannels,
+    ShiftConv2d,
+    ShiftConvTranspose2d,
+    ShiftLinear,
+)
+from . import activations
 from .plain_layers import Layer
+
+PlainWeighted = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+ShiftLayer = ShiftConv2d | ShiftConvTranspose2d | ShiftLinear
+"""What a plain layer with weights becomes."""
 
 
 def module_of(layer: Layer) -> nn.Module:
-    """A module that computes `layer`, of any kind but add; a convolution keeps no padding that differs by side in its
-    attributes."""
+    """A module that computes `layer`, of any kind but add, multiply and concat; a convolution keeps no padding that
+    differs by side in its attributes."""
     return MODULES[layer.kind](layer)
 
 
@@ -39,6 +53,15 @@ def _convolution(layer: Layer) -> nn.Conv2d:
     if isinstance(module, PaddedConv2d):
         module.sides = sides
     return _filled(module, layer)
+
+
+def _transposed(layer: Layer) -> nn.ConvTranspose2d:
+    options = layer.options
+    weight = options["weight"].value
+    return _filled(nn.ConvTranspose2d(
+        weight.shape[0], weight.shape[1] * options["groups"], tuple(weight.shape[2:]), options["stride"],
+        options["padding"], options["output_padding"], options["groups"], options["bias"] is not None,
+        options["dilation"]), layer)
 
 
 def _linear(layer: Layer) -> nn.Linear:
@@ -92,10 +115,14 @@ def _pool(kind: Callable[..., nn.Module], layer: Layer, **options: Any) -> nn.Mo
 
 
 MODULES: dict[str, Callable[[Layer], nn.Module]] = {
-    "conv": _convolution, "linear": _linear, "adder": _adder, "adder_linear": _adder, "batch_norm": _batch_norm,
-    "clamp": _clamp, "subsample": _subsample,
+    "conv": _convolution, "transposed": _transposed, "linear": _linear, "adder": _adder, "adder_linear": _adder,
+    "batch_norm": _batch_norm, "clamp": _clamp, "subsample": _subsample,
     "affine": lambda layer: Affine(layer.options["gain"], layer.options["offset"]),
     "flatten": lambda layer: nn.Flatten(), "global_pool": lambda layer: nn.AdaptiveAvgPool2d(1),
+    "function": lambda layer: activations.module(layer.options["function"]),
+    "select": lambda layer: SelectChannels(layer.options["channels"]),
+    "upsample": lambda layer: nn.Upsample(scale_factor=layer.options["factor"]),
+    "bilinear": lambda layer: nn.Upsample(scale_factor=2, mode="bilinear"),
     "max_pool": lambda layer: _pool(nn.MaxPool2d, layer),
     "average_pool": lambda layer: _pool(nn.AvgPool2d, layer, divisor_override=layer.options["divisor"]),
 }

@@ -6,9 +6,11 @@ from dataclasses import replace
 import torch
 from torch.nn import functional
 
-from .aten import layers_of, refuse
+from .aten import layers_of
+from .aten.steps import refuse
 from .exported import Exported, Step
 from .plain_layers import Layer, PlainNetwork
+from .plain_moves import classified, unspread
 
 SOFTMAX: dict[str, Callable[..., torch.Tensor]] = {
     "softmax": functional.softmax, "_softmax": functional.softmax, "log_softmax": functional.log_softmax,
@@ -71,6 +73,10 @@ def _join(source: Layer, layer: Layer) -> Layer | None:
             first, second = source.options["stride"], options["stride"]
             options = {"stride": (first[0] * second[0], first[1] * second[1]),
                        "channels": _added(options["channels"], source.options["channels"])}
+        case "move", "move":
+            options = {"index": source.options["index"].flatten()[options["index"]]}
+        case "pixels", "move":      # which counts values alike
+            pass
         case ("mean", "mean" | "global_pool") | ("flatten", "flatten") | ("pixels", "global_pool" | "flatten"):
             pass
         case _:
@@ -83,8 +89,8 @@ def _added(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _clamps_first(network: PlainNetwork) -> PlainNetwork:
-    """A clamp right behind a max_pool or flatten goes before it, which gives the same values: the engine clamps
-    results of convolutions, and what is stored then is the clamped map."""
+    """A clamp right behind a layer of ONLY_MOVES goes before it, which gives the same values: the engine clamps results
+    of convolutions, and what is stored then is the clamped map."""
     order = list(network.layers)
     moved = True
     while moved:
@@ -92,18 +98,21 @@ def _clamps_first(network: PlainNetwork) -> PlainNetwork:
         moved = False
         for index, layer in enumerate(network.layers):
             readers = network.readers[layer.name]
-            if layer.kind in ("max_pool", "flatten") and layer.inputs[0] != network.input \
+            if layer.kind in ONLY_MOVES and network.input not in layer.inputs \
                     and [reader.kind for reader in readers] == ["clamp"] and layer.name not in network.outputs:
                 clamp = readers[0]
-                order[index] = replace(clamp, name=layer.name, inputs=layer.inputs,
-                                       shape=network.shape_of(layer.inputs[0]))
-                order[order.index(clamp)] = replace(layer, name=clamp.name, inputs=(layer.name,))
+                names = (layer.name, *(f"{layer.name}.{number}" for number in range(1, len(layer.inputs))))
+                order[order.index(clamp)] = replace(layer, name=clamp.name, inputs=names)
+                order[index:index + 1] = [replace(clamp, name=name, inputs=(source,), shape=network.shape_of(source))
+                                          for name, source in zip(names, layer.inputs, strict=True)]
                 moved = True
                 break
     return network
 
 
-ARRANGEMENTS = (_joined, _clamps_first)
+ONLY_MOVES = ("max_pool", "flatten", "select", "upsample", "concat")
+"""Layers whose results are some of the values that they read."""
+ARRANGEMENTS = (_joined, classified, unspread, _clamps_first)
 
 
 def _used(network: PlainNetwork) -> PlainNetwork:
@@ -118,7 +127,6 @@ def _used(network: PlainNetwork) -> PlainNetwork:
 def _check(network: PlainNetwork) -> None:
     """Raise UnsupportedModel for layers that only exist joined to others, and for what the engine cannot read."""
     for layer in network.layers:
-        source = network.by_name.get(layer.inputs[0])
         shape = "x".join(map(str, layer.shape))
         if layer.kind == "pad":
             refuse(layer.step, "adds zeros around a map; they can only be added right before a convolution")
@@ -126,13 +134,19 @@ def _check(network: PlainNetwork) -> None:
             refuse(layer.step, f"is over rows or columns only, and gives {shape}; it must be over both")
         if layer.kind == "subsample" and len(set(layer.options["stride"])) > 1:
             refuse(layer.step, "takes every n-th row or column only; it must take both alike")
+        if layer.kind == "move":
+            before = "x".join(map(str, network.shape_of(layer.inputs[0])))
+            refuse(layer.step, f"makes {shape} of {before} by moving values between pixels or images; only flattening "
+                               f"to [N, features] is supported, and any choice and order of whole channels")
         if layer.is_spatial and len(layer.shape) != 4:
             refuse(layer.step, f"gives a tensor of shape {shape}; must be [N, C, H, W] or [N, features]")
-        if source is not None and source.kind == "flatten" and layer.kind not in ("linear", "adder_linear") \
-                and len(network.shape_of(source.inputs[0])) == 4 and _pixels(network, source) > 1:
+        if layer.kind not in ("linear", "adder_linear") and any(_is_flat_map(network, name) for name in layer.inputs):
             refuse(layer.step, "works on a flattened map; only a linear layer or a ReLU can; do it before flattening")
 
 
-def _pixels(network: PlainNetwork, flatten: Layer) -> int:
-    shape = network.shape_of(flatten.inputs[0])
-    return shape[2] * shape[3]
+def _is_flat_map(network: PlainNetwork, name: str) -> bool:
+    layer = network.by_name.get(name)
+    if layer is None or layer.kind != "flatten":
+        return False
+    shape = network.shape_of(layer.inputs[0])
+    return len(shape) == 4 and shape[2] * shape[3] > 1

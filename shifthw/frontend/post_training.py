@@ -9,12 +9,16 @@ import torch
 from torch import fx, nn
 
 from ..errors import UnsupportedModel
-from ..nn import AdderConv2d, AdderLinear, QuantAct, Quantizer, ShiftConv2d, ShiftLinear
+from ..ir.verify import MAX_LOOKUP_BITS
+from ..nn import AdderConv2d, AdderLinear, QuantAct, Quantizer, ShiftConv2d, ShiftConvTranspose2d, ShiftLinear
 from ..nn.adder import MAX_ADDER_BITS, MIN_ADDER_BITS
+from ..nn.transposed import turned
 from ..quantize import MAX_NEAREST_BITS, MIN_WEIGHT_BITS, nearest_values
 from .calibrate import METHODS, Method, calibrate
 from .convert import capture_float, round_adders
-from .placement import Place
+from .placement import NARROW, Place
+from .plain_layers import PlainNetwork
+from .plain_modules import PlainWeighted, ShiftLayer
 from .prepare import read_network, rebuild
 
 MAX_TERMS = 4
@@ -31,7 +35,8 @@ class QuantizeOptions:
     weight_snr          with a range of terms: signal to weight error in dB that each layer must reach
     first_terms         of the first layer, last_terms of the last (default: as all); layer_terms by path
     per_channel         one power-of-two weight scale per output channel instead of one per layer
-    activation_bits     2..16; of the logits too
+    activation_bits     2..16; of the logits too; of one operand of a product at most 8, and of all in a network with
+                        activation functions that are tables
     calibration         how scales are chosen: see shifthw.frontend.calibrate
     adder_bits          4..16: signed integers that weights of adder layers are limited to; None: each layer's own
     power_of_two        activation scales are powers of two
@@ -95,7 +100,7 @@ def quantize(model: nn.Module, images: torch.Tensor, options: QuantizeOptions | 
     images = images.detach().cpu().float()
     _check_images(images, options)
     network = read_network(model, images[:2])
-    _check_layers(network.weighted, options)
+    _check_layers(network, options)
     prepared = rebuild(network, lambda path, plain: shift_layer(path, plain, options, network.weighted),
                        lambda place: _quantizer(place, options, unsigned_input=bool(images.min() >= 0))).eval()
     trained_norms = {path: copy.deepcopy(module.state_dict()) for path, module in _batch_norms(prepared)}
@@ -142,11 +147,15 @@ def _check_images(images: torch.Tensor, options: QuantizeOptions) -> None:
                                f"not {options.batch_norm_images}")
 
 
-def _check_layers(paths: Sequence[str], options: QuantizeOptions) -> None:
-    unknown = sorted(set(options.layer_terms) - set(paths))
+def _check_layers(network: PlainNetwork, options: QuantizeOptions) -> None:
+    unknown = sorted(set(options.layer_terms) - set(network.weighted))
     if unknown:
         raise UnsupportedModel(f"layer_terms: the network has no layer {unknown[0]!r}; its layers are "
-                               f"{', '.join(paths)}")
+                               f"{', '.join(network.weighted)}")
+    table = next((layer for layer in network.layers if layer.kind == "function"), None)
+    if table is not None and options.activation_bits > MAX_LOOKUP_BITS:
+        raise UnsupportedModel(f"activation_bits: must be at most {MAX_LOOKUP_BITS}, not {options.activation_bits}, in "
+                               f"an engine with tables, and {table.where} is one")
 
 
 def _batch_norms(model: nn.Module) -> list[tuple[str, nn.BatchNorm1d | nn.BatchNorm2d]]:
@@ -158,13 +167,13 @@ def _quantizer(place: Place, options: QuantizeOptions, *, unsigned_input: bool) 
     if place.is_input and options.input_scale is not None:
         return QuantAct(8, scale=options.input_scale)
     signed = not unsigned_input if place.is_input else place.signed is not False
-    return QuantAct(8 if place.is_input else options.activation_bits, signed)
+    bits = min(NARROW, options.activation_bits) if place.is_narrow else options.activation_bits
+    return QuantAct(8 if place.is_input else bits, signed)
 
 
-def shift_layer(path: str, plain: nn.Conv2d | nn.Linear, options: QuantizeOptions,
-                order: Sequence[str]) -> ShiftConv2d | ShiftLinear:
+def shift_layer(path: str, plain: PlainWeighted, options: QuantizeOptions, order: Sequence[str]) -> ShiftLayer:
     """The shift layer of form nearest for a plain one; `order` lists the paths of all layers."""
-    weight = plain.weight.detach()
+    weight = _weight_of(plain)
     fewest, most = options.terms_range
     if path in options.layer_terms:
         fewest = most = options.layer_terms[path]
@@ -179,21 +188,32 @@ def shift_layer(path: str, plain: nn.Conv2d | nn.Linear, options: QuantizeOption
     return _layer_of(plain, options.weight_bits, terms, scale)
 
 
-def _layer_of(plain: nn.Conv2d | nn.Linear, weight_bits: int, terms: int,
-              scale: float | torch.Tensor) -> ShiftConv2d | ShiftLinear:
+def _weight_of(plain: PlainWeighted) -> torch.Tensor:
+    """The weights, output channels first."""
+    weight = plain.weight.detach()
+    return turned(weight, plain.groups) if isinstance(plain, nn.ConvTranspose2d) else weight
+
+
+def _layer_of(plain: PlainWeighted, weight_bits: int, terms: int, scale: float | torch.Tensor) -> ShiftLayer:
     """A shift layer of the plain one's shape and parameters. Padding that differs by side is set by prepare."""
     biased = plain.bias is not None
-    module: ShiftConv2d | ShiftLinear
+    module: ShiftLayer
     if isinstance(plain, nn.Linear):
         module = ShiftLinear(plain.in_features, plain.out_features, biased, form="nearest", weight_bits=weight_bits,
                              terms=terms, weight_scale=scale)
+    elif isinstance(plain, nn.ConvTranspose2d):
+        assert not isinstance(plain.padding, str)
+        module = ShiftConvTranspose2d(
+            plain.in_channels, plain.out_channels, _two(plain.kernel_size), _two(plain.stride), _two(plain.padding),
+            _two(plain.output_padding), plain.groups, biased, _two(plain.dilation), form="nearest",
+            weight_bits=weight_bits, terms=terms, weight_scale=scale)
     else:
         assert not isinstance(plain.padding, str)       # exported programs have numbers
         module = ShiftConv2d(plain.in_channels, plain.out_channels, _two(plain.kernel_size), _two(plain.stride),
                              _two(plain.padding), _two(plain.dilation), plain.groups, biased, form="nearest",
                              weight_bits=weight_bits, terms=terms, weight_scale=scale)
     with torch.no_grad():
-        module.weight.copy_(plain.weight)
+        module.weight.copy_(_weight_of(plain))
         if module.bias is not None and plain.bias is not None:
             module.bias.copy_(plain.bias)
     return module

@@ -9,18 +9,20 @@ import torch
 from torch import fx, nn
 
 from ..errors import UnsupportedModel
-from ..nn import Quantizer, ShiftConv2d, ShiftLinear
+from ..nn import Quantizer, ShiftConv2d
 from .export_program import checked_copy
 from .exported import Stored, export
-from .placement import Place, quantized_results, signs
+from .placement import Place, signs
 from .plain_layers import Layer, PlainNetwork
-from .plain_modules import module_of
+from .plain_modules import PlainWeighted, ShiftLayer, module_of
 from .plain_network import SOFTMAX, plain_network
+from .sharing import Sharing
 from .trace import attempt
 
-LayerFactory = Callable[[str, nn.Conv2d | nn.Linear], ShiftConv2d | ShiftLinear]
+LayerFactory = Callable[[str, PlainWeighted], ShiftLayer]
 QuantizerFactory = Callable[[Place], Quantizer]
 
+OPERATORS: dict[str, Callable[..., Any]] = {"add": operator.add, "multiply": operator.mul}
 EXACT, ROUNDED = 1e-6, 1e-4
 """How far the rebuilt network's outputs may be from the user's, relative to the largest: in float64, and in float32
 for a forward that casts to it."""
@@ -99,7 +101,9 @@ class _Rebuild:
 
     def __init__(self, network: PlainNetwork, layer: LayerFactory | None, quantizer: QuantizerFactory | None) -> None:
         self.network, self.layer, self.quantizer = network, layer, quantizer
-        self.quantized = quantized_results(network) if quantizer else frozenset()
+        self.sharing = Sharing(network) if quantizer else None
+        self.quantizers: dict[str, str] = {}
+        """Path of the quantizer of each group that shares one, by its first result."""
         self.signs: dict[str, bool | None] = {}
         self.graph = fx.Graph()
         self.modules: dict[str, nn.Module] = {}
@@ -120,15 +124,15 @@ class _Rebuild:
 
     def _store(self, name: str, path: str, value: fx.Node) -> None:
         """The value behind its quantizer, if it needs one."""
-        if self.quantizer and name in self.quantized:
-            is_input = name == self.network.input
-            place = Place(path, None if is_input else self.signs[name], is_input, name in self.network.outputs)
-            quantizer = self.quantizer(place)
-            if is_input:
-                self.signs = signs(self.network, quantizer.dtype.signed)
-            path = self._free(f"{path}_quantizer")
-            self.modules[path] = quantizer
-            value = self.graph.call_module(path, (value,))
+        if self.quantizer and self.sharing and name in self.sharing.first:
+            first = self.sharing.first[name]
+            if first not in self.quantizers:
+                quantizer = self.quantizer(self.sharing.place(name, path, self.signs))
+                if name == self.network.input:
+                    self.signs = signs(self.network, quantizer.dtype.signed)
+                self.quantizers[first] = path = self._free(f"{path}_quantizer")
+                self.modules[path] = quantizer
+            value = self.graph.call_module(self.quantizers[first], (value,))
         self.values[name] = value
 
     def _free(self, path: str) -> str:
@@ -139,8 +143,10 @@ class _Rebuild:
 
     def _emit(self, layer: Layer) -> fx.Node:
         sources = tuple(self.values[name] for name in layer.inputs)
-        if layer.kind == "add":
-            return self.graph.call_function(operator.add, sources)
+        if layer.kind in OPERATORS:
+            return self.graph.call_function(OPERATORS[layer.kind], sources)
+        if layer.kind == "concat":
+            return self.graph.call_function(torch.cat, (sources,), {"dim": 1})
         if layer.kind == "flatten" and len(layer.shape) == 4:
             return self.graph.call_method("reshape", (*sources, (-1, *layer.shape[1:])))
         key = (layer.path, layer.kind, *((name, _identity(value)) for name, value in sorted(layer.options.items())))
@@ -155,7 +161,7 @@ class _Rebuild:
 
     def _module(self, path: str, layer: Layer) -> nn.Module:
         module = module_of(layer)
-        if self.layer and isinstance(module, nn.Conv2d | nn.Linear):
+        if self.layer and isinstance(module, PlainWeighted):
             module = self.layer(path, module)
             if isinstance(module, ShiftConv2d):
                 module.padding = layer.options["padding"]

@@ -10,6 +10,7 @@ from .affine import Affine
 from .channel_shift import AddressShift2d, ChannelShift, ShortcutShift
 from .compiled import compile_adders
 from .quantizers import FixedPoint, QuantAct, Quantizer
+from .select import SelectChannels
 from .shift import ShiftConv2d, ShiftLinear
 from .shortcut import PadShortcut
 from .spatial_shift import ActiveShift2d, GroupedShift2d, SparseShift2d, total_shift_loss
@@ -17,6 +18,6 @@ from .squeeze_excite import SqueezeExcite
 from .transposed import ShiftConvTranspose2d
 
 __all__ = ["ActiveShift2d", "AdderConv2d", "AdderLinear", "AddressShift2d", "Affine", "ChannelShift", "FixedPoint",
-           "GroupedShift2d", "PadShortcut", "QuantAct", "Quantizer", "Rounding", "ShiftAdd", "ShiftConv2d",
-           "ShiftConvTranspose2d", "ShiftLinear", "ShortcutShift", "SparseShift2d", "SqueezeExcite", "compile_adders",
-           "total_shift_loss"]
+           "GroupedShift2d", "PadShortcut", "QuantAct", "Quantizer", "Rounding", "SelectChannels", "ShiftAdd",
+           "ShiftConv2d", "ShiftConvTranspose2d", "ShiftLinear", "ShortcutShift", "SparseShift2d", "SqueezeExcite",
+           "compile_adders", "total_shift_loss"]

@@ -11,16 +11,17 @@ from torch import fx, nn
 from ..errors import BadImages, UnsupportedModel
 from ..frontend.calibrate import calibrate
 from ..frontend.convert import convert_model, round_adders
-from ..frontend.placement import Place
+from ..frontend.placement import NARROW, Place
+from ..frontend.plain_modules import PlainWeighted, ShiftLayer
 from ..frontend.post_training import QuantizeOptions
 from ..frontend.post_training import shift_layer as nearest_layer
 from ..frontend.prepare import prepare
 from ..frontend.preprocess import Preprocess
 from ..frontend.reference import Model
-from ..nn import AdderConv2d, QuantAct, Quantizer, ShiftConv2d, ShiftLinear
+from ..nn import AdderConv2d, QuantAct, Quantizer
 from ..quantize import MAX_NEAREST_BITS
 from .compare import Comparison, compare
-from .framework import Plain, SourceOptions, fixed_point
+from .framework import SourceOptions, fixed_point
 from .load import Source, load_source
 from .readers import deviations, listed, nearest_grid, use_framework_rounding
 
@@ -179,9 +180,10 @@ def _prepare(loaded: Source, options: ImportOptions, images: torch.Tensor, *, ca
     def quantizer(place: Place) -> Quantizer:
         if options.act_bits is None:
             return unrounded()
-        return QuantAct(options.act_bits, signed_input if place.is_input else place.signed is not False)
+        bits = min(NARROW, options.act_bits) if place.is_narrow else options.act_bits
+        return QuantAct(bits, signed_input if place.is_input else place.signed is not False)
 
-    def layer(path: str, plain: Plain) -> ShiftConv2d | ShiftLinear:
+    def layer(path: str, plain: PlainWeighted) -> ShiftLayer:
         source = loaded.layers[path].layer if path in loaded.layers else None
         if source is not None:
             assert not isinstance(source, AdderConv2d)

@@ -137,8 +137,43 @@ def test_means_over_pixels(before: tuple[int, ...], axes: list[int], kind: str) 
     assert layer(step("mean", (2, 4), before, dim=axes)).kind == kind
 
 
+@pytest.mark.parametrize(("kind", "options", "name"), [
+    ("hardswish", {}, "hardswish"), ("gelu", {"approximate": "none"}, "gelu"),
+    ("gelu", {"approximate": "tanh"}, "gelu_tanh"), ("leaky_relu", {"negative_slope": 0.2}, "leaky_relu 0.2"),
+    ("prelu", {"weight": Stored("", torch.full((4,), 0.25))}, "leaky_relu 0.25"),
+    ("elu", {"alpha": 2, "scale": 1, "input_scale": 1}, "elu 2.0")])
+def test_tables_by_the_names_of_their_functions(kind: str, options: dict[str, object], name: str) -> None:
+    found = layer(step(kind, **options))
+    assert (found.kind, found.options) == ("function", {"function": name})
+
+
+def test_a_move_is_where_its_values_are_found() -> None:
+    found = layer(step("split_with_sizes", (2, 3, 1, 2), (2, 4, 1, 2), split_sizes=[1, 3], dim=1, part=1))
+    assert found.kind == "move"
+    assert found.options["index"].flatten().tolist() == [2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15]
+
+
+@pytest.mark.parametrize(("kind", "before", "after", "expected"), [
+    ("upsample_nearest2d", (8, 8), (16, 24), ("upsample", (2, 3))),
+    ("upsample_bilinear2d", (8, 4), (16, 8), ("bilinear",)),
+    ("upsample_bilinear2d", (1, 1), (5, 7), ("upsample", (5, 7)))])
+def test_enlargements(kind: str, before: tuple[int, int], after: tuple[int, int], expected: tuple[object, ...]) -> None:
+    found = layer(step(kind, (2, 4, *after), (2, 4, *before), align_corners=False))
+    assert (found.kind, *found.options.values()) == expected
+
+
+def test_products_spread_one_channel_over_all() -> None:
+    def product(*shapes: tuple[int, ...]) -> list[Layer]:
+        return layers_of(Step("y", "mul", "", False, "", MAP, ("a", "b"), shapes, {}))
+    assert [(found.kind, found.inputs) for found in product(MAP, (2, 4, 1, 1))] == [("multiply", ("a", "b"))]
+    spread, found = product((2, 1, 8, 8), MAP)
+    assert (spread.kind, spread.inputs, spread.shape) == ("move", ("a",), MAP)
+    assert found.inputs == (spread.name, "b")
+    assert product((2, 1, 1, 1), MAP)[0].shape == (2, 4, 1, 1)
+
+
 REFUSED: dict[str, tuple[Step, str]] = {
-    "transposed": (convolution(transposed=True), "must be an ordinary convolution in two dimensions"),
+    "transposed": (step("conv_transpose2d", weight=stored(4, 4, 3), bias=None), "must be a transposed convolution in "),
     "one dimension": (convolution(weight=stored(4, 4, 3)), "must be an ordinary convolution in two dimensions"),
     "computed weight": (convolution(weight=None), "its weight must be a parameter, not computed from the images"),
     "sequence": (step("linear", (2, 5, 3), (2, 5, 6), weight=stored(3, 6), bias=None), r"2x5x6, must read \[N, f"),
@@ -153,7 +188,9 @@ REFUSED: dict[str, tuple[Step, str]] = {
                   r"forward \(add\): works on tensors of shapes 2x4x8x8 and 2x4x1x1, whose result is 2x4x8x8"),
     "grows": (step("mul", MAP, (2, 1, 8, 8), other=stored(4, 1, 1)), "makes 2x4x8x8 of 2x1x8x8; a constant must be"),
     "per pixel": (step("add", other=stored(8, 8), alpha=1), "has a constant of shape 1x1x8x8"),
-    "product": (Step("y", "mul", "", False, "", MAP, ("a", "b"), (MAP, MAP), {}), "must be by a constant"),
+    "product": (Step("y", "mul", "", False, "", MAP, ("a", "b"), (MAP, (2, 4, 1, 8)), {}),
+                "multiplies tensors of shapes 2x4x8x8 and 2x4x1x8; they must be equal, or one of them have one pixel"),
+    "quotient": (Step("y", "div", "", False, "", MAP, ("a", "b"), (MAP, MAP), {}), "must be by a constant"),
     "reciprocal": (step("div", self=1.0), "must be by a constant"),
     "rounded": (step("div", other=2, rounding_mode="floor"), "must be by a constant, and not rounded"),
     "by zero": (step("div", other=0), "gives infinite or NaN numbers; .* a divisor not 0"),
@@ -163,22 +200,24 @@ REFUSED: dict[str, tuple[Step, str]] = {
     "adaptive": (step("adaptive_avg_pool2d", (2, 4, 3, 3)), "makes 3x3 pixels of 8x8; the first must divide"),
     "mean": (step("mean", (2, 8, 8), dim=[1]), r"is over dimensions \[1\], must be over pixels: \(2, 3\)"),
     "mean of all": (step("mean", (), dim=None), "is over dimensions None"),
-    "reshape": (step("view", (4, 128)), "makes 4x128 of 2x4x8x8; only flattening"),
-    "one of a map": (step("select", (2, 4, 8), dim=2, index=0), "makes 2x4x8 of 2x4x8x8; only flattening"),
-    "order": (step("permute", (2, 8, 8, 4), dims=[0, 2, 3, 1]), "makes 2x8x8x4 of 2x4x8x8 in another order; the"),
-    "turned": (step("transpose", MAP, dim0=2, dim1=-1), r"in another order; .* keeps \[N, C, H, W\]; leave it out"),
-    "moved": (step("permute", (2, 1, 4, 1), (2, 4, 1, 1), dims=[0, 2, 1, 3]), "makes 2x1x4x1 of 2x4x1x1; only flat"),
     "mode": (step("pad", pad=[1, 1, 1, 1], mode="reflect", value=None), "must add zeros .* in mode 'reflect'"),
     "value": (step("pad", pad=[1, 1, 1, 1], mode="constant", value=0.5), "must add zeros .* in mode 'constant' of 0"),
     "crop": (step("constant_pad_nd", pad=[-1, -1], value=0), r"must add zeros .* not \[-1, -1\]"),
-    "slice": (step("slice", (2, 4, 4, 8), dim=2, start=1, end=8, step=2), "cuts a part out; a slice may only"),
-    "channels": (step("slice", (2, 2, 8, 8), dim=1, start=0, end=2, step=1), "cuts a part out"),
-    "end": (step("slice", (2, 4, 8, 7), dim=3, start=0, end=7, step=1), "cuts a part out"),
+    "index": (Step("y", "index", "", False, "", MAP, ("a", "b"), (MAP, (4,)), {}), "takes values from places that"),
+    "rows": (Step("y", "cat", "", False, "", (2, 4, 16, 8), ("a", "b"), (MAP, MAP), {"dim": -2}),
+             "joins dimension 2 of 2x4x8x8, must be the channels, dimension 1 of"),
+    "constants": (Step("y", "cat", "", False, "", (2, 9, 8, 8), ("a", "b"), (MAP, MAP), {"dim": 1}),
+                  "joins constants to values that depend on the images"),
+    "by three": (step("upsample_bilinear2d", (2, 4, 24, 24), align_corners=False), "makes 24x24 pixels of 8x8; bili"),
+    "corners": (step("upsample_bilinear2d", (2, 4, 16, 16), align_corners=True), "with align_corners=False, or near"),
+    "part of a pixel": (step("upsample_nearest2d", (2, 4, 12, 12)), "makes 12x12 pixels of 8x8; nearest must be by"),
+    "slopes": (step("prelu", weight=stored(4)), "has a slope for each channel, must have one for all"),
+    "scaled elu": (step("elu", alpha=1.6, scale=1.05, input_scale=1), "has factors, as SELU and CELU have"),
     "dropout": (step("native_dropout", p=0.5, train=True), "drops values in evaluation mode too; pass training="),
     "cast as": (step("type_as", other=Stored("", torch.zeros(1, dtype=torch.half))), "casts to torch.float16, must be"),
     "cast": (step("_to_copy", dtype=torch.int8), "casts to torch.int8, must be to float32"),
     "second": (step("getitem", **{"1": 1}), "takes one of several tensors apart from the first"),
-    "unknown": (step("sigmoid"), r"is not supported; supported are Conv2d, .*, a softmax at the end"),
+    "unknown": (step("erf"), r"is not supported; supported are Conv2d, .*, a softmax at the end"),
 }
 
 
@@ -192,18 +231,16 @@ def test_refused_with_its_place(case: str) -> None:
 
 MODULES: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "circular": (lambda: nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), "pad"),
-    "transposed": (lambda: nn.ConvTranspose2d(3, 4, 2), "conv_transpose2d"),
-    "three": (lambda: Net(lambda m, x: m.a(x[:, :, None]), a=nn.Conv3d(3, 4, 1)), "unsqueeze"),
+    "three": (lambda: Net(lambda m, x: m.a(x[:, :, None]), a=nn.Conv3d(3, 4, 1)), "conv3d"),
     "norms": (lambda: nn.Sequential(nn.GroupNorm(1, 3)), "group_norm"),
     "statistics": (lambda: nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), "_native_batch_norm_legit"),
     "layer norm": (lambda: nn.Sequential(nn.LayerNorm((3, 8, 8))), "layer_norm"),
-    "sigmoid": (lambda: nn.Sequential(conv(), nn.Sigmoid()), "sigmoid"),
-    "leaky": (lambda: nn.Sequential(conv(), nn.LeakyReLU()), "leaky_relu"),
-    "cat": (lambda: Net(lambda m, x: torch.cat([m.a(x), x], 1), a=conv()), "cat"),
-    "transpose": (lambda: Net(lambda m, x: m.a(x).transpose(2, 3), a=conv()), "transpose"),
+    "softplus": (lambda: nn.Sequential(conv(), nn.Softplus()), "softplus"),
+    "rows": (lambda: Net(lambda m, x: torch.cat([x, x], 2)), "cat"),
+    "subpixels": (lambda: nn.Sequential(conv(3, 4), nn.PixelShuffle(2)), "pixel_shuffle"),
     "dropout": (lambda: Net(lambda m, x: functional.dropout(m.a(x)), a=conv()), "native_dropout"),
     "two weights": (lambda: Net(lambda m, x: functional.linear(x.flatten(1), x.flatten(1))), "linear"),
-    "moved": (lambda: nn.Sequential(nn.Upsample(scale_factor=2)), "upsample_nearest2d"),
+    "enlarged": (lambda: nn.Sequential(nn.Upsample(scale_factor=1.5)), "upsample_nearest2d"),
 }
 
 

@@ -213,7 +213,7 @@ UNSUPPORTED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "plain convolution": (lambda: after_quantizer(nn.Conv2d(3, 3, 3)),
                           r"1 \(Conv2d\): is not supported; supported are"),
     "softmax": (lambda: after_quantizer(nn.Softmax(1)), r"1 \(Softmax\): is not supported"),
-    "nested path": (lambda: after_quantizer(nn.Sequential(nn.Identity(), nn.GELU())), r"1\.1 \(GELU\)"),
+    "nested path": (lambda: after_quantizer(nn.Sequential(nn.Identity(), nn.Softplus())), r"1\.1 \(Softplus\)"),
     "function": (lambda: Net(lambda net, x: torch.sin(net.q(x)), q=power()), r"sin \(sin\)"),
     "method": (lambda: Net(lambda net, x: net.q(x).transpose(2, 3), q=power()), r"transpose \(transpose\)"),
     "raw input": (lambda: nn.Sequential(Conv(3, 3, 3)), r"0 \(ShiftConv2d\): reads the network's input"),

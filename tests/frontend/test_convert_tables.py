@@ -24,6 +24,7 @@ def seed() -> None:
 FUNCTIONS: dict[str, nn.Module] = {
     "leaky_relu 0.01": nn.LeakyReLU(), "leaky_relu 0.3": nn.LeakyReLU(0.3), "hardsigmoid": nn.Hardsigmoid(),
     "hardswish": nn.Hardswish(), "sigmoid": nn.Sigmoid(), "silu": nn.SiLU(), "mish": nn.Mish(), "tanh": nn.Tanh(),
+    "gelu": nn.GELU(), "gelu_tanh": nn.GELU("tanh"), "elu 1.0": nn.ELU(), "elu 0.3": nn.ELU(0.3),
 }
 
 
@@ -52,15 +53,17 @@ def test_names_of_functions_lead_back_to_them() -> None:
     for name, module in FUNCTIONS.items():
         assert activations.name_of(module) == name
         assert torch.equal(activations.function(name)(x), module(x))
+        assert activations.name_of(activations.module(name)) == name
     assert set(activations.KNOWN) == {type(module) for module in FUNCTIONS.values()}
-    with pytest.raises(ValueError, match="'gelu' must be one of hardsigmoid, hardswish"):
-        activations.function("gelu")
+    with pytest.raises(ValueError, match="'selu' must be one of hardsigmoid, hardswish"):
+        activations.function("selu")
 
 
 CALLS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "leaky_relu": functional.leaky_relu, "slope": lambda x: functional.leaky_relu(x, 0.25),
     "slope by name": lambda x: functional.leaky_relu(x, negative_slope=0.25), "hardsigmoid": functional.hardsigmoid,
-    "hardswish": functional.hardswish, "silu": functional.silu, "mish": functional.mish, "sigmoid": torch.sigmoid,
+    "hardswish": functional.hardswish, "gelu": functional.gelu, "elu": functional.elu,
+    "silu": functional.silu, "mish": functional.mish, "sigmoid": torch.sigmoid,
     "method sigmoid": lambda x: x.sigmoid(), "tanh": torch.tanh, "method tanh": lambda x: x.tanh(),
 }
 

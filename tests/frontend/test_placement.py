@@ -1,33 +1,9 @@
 """Where quantizers go: what must be stored is, and nothing else."""
 
-import torch
-
-from shifthw.frontend.exported import Step, Stored
 from shifthw.frontend.placement import quantized_results, signs
-from shifthw.frontend.plain_layers import Layer, PlainNetwork
+from shifthw.frontend.plain_layers import Layer
 
-MAP = (2, 4, 8, 8)
-
-
-def layer(name: str, kind: str, *inputs: str, shape: tuple[int, ...] = MAP, **options: object) -> Layer:
-    step = Step(name, kind, "", False, "", shape, inputs, (), {})
-    return Layer(name, kind, step, inputs or ("x",), shape, options)
-
-
-def conv(name: str, source: str = "x", size: int = 3) -> Layer:
-    return layer(name, "conv", source, weight=Stored("", torch.zeros(4, 4, size, size)))
-
-
-def relu(name: str, source: str) -> Layer:
-    return layer(name, "clamp", source, lo=0.0, hi=torch.inf)
-
-
-def affine(name: str, source: str, *gain: float, offset: float = 0.0) -> Layer:
-    return layer(name, "affine", source, gain=torch.tensor(gain), offset=torch.full((len(gain),), offset))
-
-
-def network(*layers: Layer, outputs: tuple[str, ...] = ()) -> PlainNetwork:
-    return PlainNetwork("net", layers, "x", MAP, outputs or (layers[-1].name,), ())
+from .plain_chains import affine, conv, function, layer, network, relu
 
 
 def places(*layers: Layer, outputs: tuple[str, ...] = ()) -> set[str]:
@@ -95,6 +71,31 @@ def test_nothing_is_multiplied_behind_an_activation_function() -> None:
     assert places(conv("a"), relu("r", "a"), relu("t", "r"), conv("b", "t")) == {"t", "b"}
 
 
+def test_tables_are_between_two_quantizers() -> None:
+    assert places(conv("a"), layer("n", "batch_norm", "a"), function("f", "n"), conv("b", "f")) == {"n", "f", "b"}
+    assert places(function("f", "x"), relu("r", "f"), conv("b", "r")) == {"f", "r", "b"}
+
+
+def test_products_are_of_stored_maps_and_have_one_factor() -> None:
+    product = (conv("a"), relu("r", "a"), layer("p", "multiply", "r", "x"))
+    assert places(*product, relu("t", "p"), conv("b", "t")) == {"r", "t", "b"}
+    assert places(*product, affine("n", "p", 2.0, 2.0), conv("b", "n")) == {"r", "n", "b"}
+    assert places(*product, layer("n", "batch_norm", "p"), conv("b", "n")) == {"r", "p", "n", "b"}
+    assert places(*product, conv("c"), layer("s", "add", "p", "c")) == {"r", "p", "s"}
+
+
+def test_joined_maps_are_stored_before_and_need_no_quantizer_behind() -> None:
+    joined = layer("j", "concat", "r", "b")
+    assert places(conv("a"), relu("r", "a"), conv("b", "r"), joined, layer("h", "select", "j"),
+                  layer("u", "upsample", "h"), conv("c", "u")) == {"r", "b", "c"}
+    assert places(conv("a"), layer("j", "concat", "a", "x"), conv("b", "j")) == {"a", "j", "b"}
+    assert places(layer("m", "max_pool", "x"), layer("j", "concat", "x", "m"), conv("b", "j")) == {"b"}
+
+
+def test_enlarged_maps_are_stored_or_sums() -> None:
+    assert places(conv("a"), layer("u", "bilinear", "a"), relu("r", "u"), conv("b", "r")) == {"a", "r", "b"}
+
+
 def test_signs_follow_from_the_structure() -> None:
     net = network(conv("a"), relu("r", "a"), layer("m", "max_pool", "r"), layer("s", "add", "m", "r"),
                   layer("t", "add", "m", "a"), layer("u", "add", "x", "r"), layer("g", "global_pool", "s"),
@@ -104,6 +105,9 @@ def test_signs_follow_from_the_structure() -> None:
     known = signs(net, input_signed=False)
     assert {name for name, sign in known.items() if sign is False} == {"x", "r", "m", "s", "u", "g", "p", "high"}
     assert {name for name, sign in known.items() if sign is None} == {"a", "t", "q", "o", "low", "n"}
+    tables = network(conv("a"), function("f", "a"), function("g", "a", "sigmoid"), function("h", "g", "tanh"),
+                     layer("p", "multiply", "g", "x"), layer("j", "concat", "g", "f"))
+    assert {name for name, sign in signs(tables, False).items() if sign is False} == {"x", "g", "h", "p"}
     known = signs(net, input_signed=True)
     assert {name for name in net.by_name if known[name] is False} == {"r", "m", "s", "g", "p", "high"}
 

@@ -118,6 +118,38 @@ def test_a_softmax_at_the_end_is_left_out(end: nn.Module) -> None:
     assert found.outputs == (found.layers[-1].name,)
 
 
+def test_moves_in_a_row_are_one_choice_of_channels() -> None:
+    def forward(m: Net, x: torch.Tensor) -> torch.Tensor:
+        x = functional.relu(m.a(x))
+        x = x.view(2, 2, 2, 8, 8).transpose(1, 2).contiguous().view(2, 4, 8, 8)
+        return m.b(x.chunk(2, 1)[1] * x[:, 2:])
+    found = network(Net(forward, a=conv(), b=conv(2)))
+    assert kinds(found) == ["conv", "clamp", "select", "select", "multiply", "conv"]
+    assert [layer.options["channels"].tolist() for layer in found.layers[2:4]] == [[1, 3], [1, 3]]
+    assert all(layer.inputs == (found.layers[1].name,) for layer in found.layers[2:4])
+
+
+def test_moves_that_change_nothing_are_no_layers() -> None:
+    def forward(m: Net, x: torch.Tensor) -> torch.Tensor:
+        x = m.a(x).flatten(2).view(2, 4, 8, 8)
+        return x.view(2, 2, 2, 64).view(2, 4, 8, 8)[:, :4]
+    assert kinds(network(Net(forward, a=conv()))) == ["conv"]
+    assert kinds(network(Net(lambda m, x: functional.channel_shuffle(functional.channel_shuffle(m.a(x), 2), 2),
+                             a=conv()))) == ["conv"]
+
+
+def test_factors_of_pixels_are_not_spread_for_a_product() -> None:
+    found = network(Net(lambda m, x: m.a(x) * x.mean((2, 3), keepdim=True).expand_as(x), a=conv(3, 3)))
+    assert kinds(found) == ["conv", "global_pool", "multiply"]
+
+
+def test_clamps_go_into_what_is_joined() -> None:
+    found = network(Net(lambda m, x: m.c(functional.relu(torch.cat([m.a(x), m.b(x)], 1))), a=conv(), b=conv(),
+                        c=conv(8)))
+    assert kinds(found) == ["conv", "conv", "clamp", "clamp", "concat", "conv"]
+    assert [layer.inputs for layer in found.layers[2:4]] == [(layer.name,) for layer in found.layers[:2]]
+
+
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "pad before pool": (lambda: nn.Sequential(conv(), nn.ZeroPad2d(1), nn.MaxPool2d(2)),
                         r"1 \(pad\): adds zeros around a map; they can only be added right before a convolution"),
@@ -128,6 +160,16 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "flat sum": (lambda: Net(lambda m, x: m.a(x).flatten(1) + m.b(x).flatten(1), a=conv(), b=conv()),
                  r"forward \(add\) at plain_models.py:\d+: works on a flattened map; only a linear layer or"),
     "flat norm": (lambda: nn.Sequential(conv(), nn.Flatten(), nn.BatchNorm1d(256)), "works on a flattened map"),
+    "joined flat": (lambda: Net(lambda m, x: torch.cat([m.b(x).mean((2, 3)), m.a(x).flatten(1)], 1), a=conv(),
+                                b=conv()), "works on a flattened map"),
+    "reshape": (lambda: Net(lambda m, x: m.a(x).view(4, 128), a=conv()), r"forward \(view\) .* makes 4x128 of 2x4x8"),
+    "one row": (lambda: Net(lambda m, x: m.a(x)[:, :, 0], a=conv()), "makes 2x4x8 of 2x4x8x8 by moving values between"),
+    "order": (lambda: Net(lambda m, x: m.a(x).permute(0, 2, 3, 1), a=conv()), "makes 2x8x8x4 of 2x4x8x8 by moving"),
+    "turned": (lambda: Net(lambda m, x: m.a(x).transpose(2, 3), a=conv()), r"\(transpose\) .* makes 2x4x8x8 of 2x4x8x"),
+    "cut": (lambda: Net(lambda m, x: m.a(x)[:, :, 1:-1, 1:-1], a=conv()), "makes 2x4x6x6 of 2x4x8x8 by moving values"),
+    "odd rows": (lambda: Net(lambda m, x: m.a(x)[:, :, 1::2], a=conv()), "makes 2x4x4x8 of 2x4x8x8 by moving values"),
+    "images": (lambda: Net(lambda m, x: m.a(x).flip(0), a=conv()), "any choice and order of whole channels"),
+    "mean of groups": (lambda: Net(lambda m, x: m.a(x).view(2, 2, 2, 8, 8).mean(1), a=conv()), "is over dimensions"),
     "softmax inside": (lambda: nn.Sequential(conv(), nn.Softmax(dim=1), conv(4)), "is not the last step of a network"),
     "softmax of two": (lambda: Net(lambda m, x: (m.a(x), m.a(x).softmax(1)), a=conv()), "with one output"),
     "softmax of rows": (lambda: nn.Sequential(conv(), nn.Softmax(dim=-1)), "is over dimension 3, must be over the"),
