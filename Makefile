@@ -21,7 +21,7 @@ demo: $(STAMP)
 	$(BIN)/shifthw sim $(DEMO)/zc706 --images $(DEMO)/images.npy --labels $(DEMO)/labels.npy
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist worksteal
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
