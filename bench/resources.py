@@ -4,7 +4,8 @@
 
 For each pair (default: resnet20 and resnet8 on zc706 and ultra96v2) the array that `shifthw build` chooses is
 emitted and synthesized by native Yosys (synth_xilinx, xc7 or xcup). Counts are exact for Yosys and an estimate of
-Vivado's: no place and route. Prints a Markdown table, one row as soon as it is known.
+Vivado's: no place and route. MODEL_reduced is a network's reduced form. Prints a Markdown table, one row as soon as it
+is known.
 """
 
 import json
@@ -19,6 +20,7 @@ from shifthw.lower.explore import Budget, explore
 from shifthw.lower.resources import Resources
 from shifthw.report import RESOURCES
 
+REDUCED = "_reduced"
 DEFAULT = ("resnet20:zc706", "resnet8:zc706", "resnet20:ultra96v2", "resnet8:ultra96v2")
 
 
@@ -38,7 +40,8 @@ def measure(model: str, board_name: str, goal: str) -> str:
     board = boards.load(board_name)
     budget = Budget(**{name: getattr(board, name) for name in RESOURCES}, clock_mhz=board.clock_mhz,
                     axi_data_bits=board.axi_data_bits, family=board.family)
-    found = explore(zoo.build(model), budget, "latency" if goal == "latency" else "throughput")
+    name = model.removesuffix(REDUCED)
+    found = explore(zoo.build(name, reduced=name != model), budget, "latency" if goal == "latency" else "throughput")
     config = found.program.config
     counts = synthesize(engine_files(config) | primitive_files(config, board.family), board.family)["total"]
     array = f"{config.images}x{config.pixels}x{config.simd}x{config.pe}"

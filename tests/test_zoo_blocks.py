@@ -1,29 +1,15 @@
 """Blocks of the zoo's shift family against their definitions."""
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from shifthw.zoo.address_net import AddressModule, EnhancedModule, ReductionModule
 from shifthw.zoo.as_resnet import ActiveBlock
 from shifthw.zoo.blocks import Unit, convolution
 from shifthw.zoo.fe_net import FEBlock
-from shifthw.zoo.seeded import calibrate, seed_weights
 from shifthw.zoo.shiftnet import ConvShiftConv, ShiftBlock
 
-
-def calibrated(*layers: nn.Module, pixels: int = 8) -> list[torch.Tensor]:
-    """What comes out of each layer, in float64, for seeded images of three channels."""
-    model = nn.Sequential(*layers)
-    seed_weights(model.double(), 3)
-    images = torch.rand(2, 3, pixels, pixels, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
-    calibrate(model, images)
-    results = []
-    with torch.no_grad():
-        for layer in model:
-            images = layer(images)
-            results.append(images)
-    return results
+from .calibrated import calibrated
 
 
 def test_shift_block_has_no_relu_behind_its_sum() -> None:

@@ -20,9 +20,11 @@ from shifthw.zoo.efficientnet import efficientnet_b4
 from shifthw.zoo.effnet import EffBlock
 from shifthw.zoo.ghostnet import GhostModule, ghostnet
 from shifthw.zoo.mobilenet import InvertedResidual, mobilenet_v1, mobilenet_v2, mobilenet_vww
-from shifthw.zoo.seeded import calibrate, seed_weights, seeded_network, synthetic_images
+from shifthw.zoo.seeded import seeded_network, synthetic_images
 from shifthw.zoo.shufflenet import DownUnitV2, ShuffleUnit, ShuffleUnitV2, shufflenet_v2
 from shifthw.zoo.tiny_yolo import tiny_yolov3
+
+from .calibrated import calibrated
 
 TORCHVISION = "torchvision.models, num_params and _ops of the weights' meta data"
 MEGVII = "README of ShuffleNetV1 or ShuffleNetV2 in github.com/megvii-model/ShuffleNet-Series"
@@ -141,23 +143,9 @@ def test_size_of_the_detector() -> None:
 
 # -- blocks ------------------------------------------------------------------------------------
 
-def calibrated(*layers: nn.Module, channels: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """What comes out of the first layer and of all of them, in float64, for seeded images of 8x8 pixels."""
-    model = nn.Sequential(*layers)
-    seed_weights(model.double(), 3)
-    images = torch.rand(2, channels, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
-    calibrate(model, images)
-    results = []
-    with torch.no_grad():
-        for layer in model:
-            images = layer(images)
-            results.append(images)
-    return results[0], results
-
-
 def test_shuffle_unit_adds_its_input() -> None:
     unit = ShuffleUnit(24, 24, 1, 3, 3)
-    x, (_, y) = calibrated(Unit(3, 24), unit, channels=3)
+    x, y = calibrated(Unit(3, 24), unit)
     with torch.no_grad():
         branch = unit.reduce(x).reshape(2, 3, 2, 8, 8).transpose(1, 2).reshape(2, 6, 8, 8)
         branch = unit.expand(unit.depthwise(branch))
@@ -166,7 +154,7 @@ def test_shuffle_unit_adds_its_input() -> None:
 
 def test_shuffle_unit_with_a_stride_keeps_means_of_its_input() -> None:
     unit = ShuffleUnit(6, 24, 2, 3, 1)
-    x, (_, y) = calibrated(Unit(3, 6), unit, channels=3)
+    x, y = calibrated(Unit(3, 6), unit)
     means = torch.nn.functional.avg_pool2d(x, 3, 2, 1)
     assert y.shape == (2, 24, 4, 4)
     assert torch.equal(y[:, :6], unit.act(means))
@@ -176,7 +164,7 @@ def test_shuffle_unit_with_a_stride_keeps_means_of_its_input() -> None:
 def test_shuffle_unit_v2_passes_half_of_the_channels_on() -> None:
     down = DownUnitV2(8, 12)
     unit = ShuffleUnitV2(12, down.act)
-    _, (_, x, y) = calibrated(Unit(3, 8), down, unit, channels=3)
+    _, x, y = calibrated(Unit(3, 8), down, unit)
     with torch.no_grad():
         assert torch.equal(y[:, 0::2], x[:, :6])
         assert torch.equal(y[:, 1::2], unit.second(unit.depthwise(unit.first(x[:, 6:]))))
@@ -203,7 +191,7 @@ def test_inverted_residuals_that_add_their_input() -> None:
 
 def test_inverted_residual_is_linear_at_its_end() -> None:
     block = InvertedResidual(8, 24, 8, 3, 1, nn.ReLU6)
-    x, (_, y) = calibrated(Unit(3, 8, function=None), block, channels=3)
+    x, y = calibrated(Unit(3, 8, function=None), block)
     with torch.no_grad():
         inner = block.expand.layer(x).clamp(0, 6)
         inner = block.depthwise.activation.act(block.depthwise.layer(block.expand.activation.act(inner)).clamp(0, 6))
@@ -222,7 +210,7 @@ def test_padding_of_layers_with_a_stride() -> None:
 @pytest.mark.parametrize("function", [nn.ReLU, None])
 def test_ghost_module_makes_half_of_its_channels_from_the_other(function: Callable[[], nn.Module] | None) -> None:
     module = GhostModule(6, 10, function)
-    _, (_, y) = calibrated(Unit(3, 6), module, channels=3)
+    _, y = calibrated(Unit(3, 6), module)
     with torch.no_grad():
         assert torch.equal(y[:, 5:], module.cheap(y[:, :5]))
     assert (float(y.min()) < 0) == (function is None)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from .plain_layers import Layer, PlainNetwork
+from .rearranged import places, whole_channels
 
 
 def classified(network: PlainNetwork) -> PlainNetwork:
@@ -33,12 +34,10 @@ def _classified(move: Layer, before: tuple[int, ...]) -> Layer:
     index, shape = move.options["index"], move.shape
     if len(shape) not in (2, 4) or len(before) != len(shape) or before[0] != shape[0]:
         return move
-    pixels = math.prod(before[2:])
-    channels = torch.div(index.reshape(*shape[:2], -1)[0, :, 0], pixels, rounding_mode="floor")
-    places = torch.arange(math.prod(before)).reshape(before)
-    if before[2:] == shape[2:] and int(channels.max()) < before[1] and torch.equal(places[:, channels], index):
+    channels = whole_channels(index.reshape(shape), before)
+    if channels is not None:
         return replace(move, kind="select", options={"channels": channels})
-    if pixels == 1 and before[:2] == shape[:2] and torch.equal(places.expand(shape), index):
+    if math.prod(before[2:]) == 1 and before[:2] == shape[:2] and torch.equal(places(before).expand(shape), index):
         return replace(move, kind="upsample", options={"factor": shape[2:]})
     return move
 

@@ -5,7 +5,6 @@ import operator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import fx
 
@@ -29,7 +28,7 @@ class Rearranged:
 
     tensor  its name
     step    the step of the trace that left it so, for messages
-    index   int64[images, ...]: which value of the image of `tensor`, counted in order, stands where
+    index   int64[images, ...]: which value of `tensor`, counted in order over all images, stands where
     """
 
     tensor: str
@@ -39,8 +38,7 @@ class Rearranged:
     @classmethod
     def of(cls, tensor: str, shape: tuple[int, ...]) -> "Rearranged":
         """In its own order; shape: as torch has it, with images."""
-        one = torch.arange(math.prod(shape[1:])).reshape(1, *shape[1:])
-        return cls(tensor, "", one.repeat(shape[0], *[1] * (len(shape) - 1)))
+        return cls(tensor, "", places(shape))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -54,7 +52,8 @@ def moved(traced: Trace, node: fx.Node, source: fx.Node, value: Rearranged, labe
                                    lambda each: value.index if each is source else traced.values[each])
     function: Any = getattr(torch.Tensor, node.target) if isinstance(node.target, str) else node.target
     index = attempt(lambda: function(*args, **kwargs), f"{label}: cannot be followed")
-    if len(index) != len(value.index) or (index != index[:1]).any():
+    numbers = value.index.numel() // len(value.index)
+    if len(index) != len(value.index) or (index.flatten(1) // numbers != torch.arange(len(index))[:, None]).any():
         raise UnsupportedModel(f"{label}: moves values from one image to another; only values of the same image can be "
                                f"moved")
     if not index.numel():
@@ -64,22 +63,30 @@ def moved(traced: Trace, node: fx.Node, source: fx.Node, value: Rearranged, labe
 
 def settled(draft: Draft, where: str, value: Rearranged) -> "str | Rearranged":
     """The activation, if it is one again: the same, some of its channels, or all of it flattened."""
-    channels, height, width = draft[value.tensor].output.shape
-    index = value.index[0].numpy()
-    pixels = height * width
-    if _flat(index) and index.size == channels * pixels and (index.ravel() == np.arange(index.size)).all():
-        return value.tensor if pixels == 1 else draft.add(where, Flatten(), value.tensor)
-    map_shape = index.shape if index.ndim == 3 else (*index.shape, 1, 1) if index.ndim == 1 else (0, 0, 0)
-    if map_shape[1:] != (height, width):
+    before, index = (len(value.index), *draft[value.tensor].output.shape), value.index
+    pixels = math.prod(before[2:])
+    if index.ndim == 2 or index.shape[2:] == (1, 1):
+        index = index.reshape(*index.shape[:2], 1, 1)
+        if index.shape[1] == math.prod(before[1:]) and torch.equal(index.flatten(), places(before).flatten()):
+            return value.tensor if pixels == 1 else draft.add(where, Flatten(), value.tensor)
+    channels = whole_channels(index, before)
+    if channels is None:
         return value
-    taken = index.reshape(-1, pixels)
-    if (taken != taken[:, :1] + np.arange(pixels)).any() or (taken[:, 0] % pixels).any():
-        return value
-    order = taken[:, 0] // pixels
-    if len(order) == channels and (order == np.arange(channels)).all():
+    if torch.equal(channels, torch.arange(before[1])):
         return value.tensor
-    return draft.add(where, SelectChannels(order.astype(np.int64)), value.tensor)
+    return draft.add(where, SelectChannels(channels.numpy()), value.tensor)
 
 
-def _flat(index: np.ndarray) -> bool:
-    return index.ndim == 1 or index.ndim == 3 and index.shape[1:] == (1, 1)
+def places(shape: tuple[int, ...]) -> torch.Tensor:
+    """The number of each value of a tensor."""
+    return torch.arange(math.prod(shape)).reshape(shape)
+
+
+def whole_channels(index: torch.Tensor, before: tuple[int, ...]) -> torch.Tensor | None:
+    """Which channels of a tensor of shape `before`, [images, channels, ...], numbers as of `places` stand for; None if
+    they are not whole channels."""
+    if index.ndim != len(before) or index.shape[0] != before[0] or index.shape[2:] != before[2:]:
+        return None
+    channels = index.reshape(*index.shape[:2], -1)[0, :, 0] // math.prod(before[2:])
+    whole = int(channels.max()) < before[1] and torch.equal(places(before)[:, channels], index)
+    return channels if whole else None

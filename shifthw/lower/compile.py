@@ -24,7 +24,7 @@ from .task import Task, tasks
 from .work import useful_macs
 
 DELAY_GAIN = 1.03
-"""Tasks that take this factor more cycles for want of delay lines get them; the lines take some 2 % of the LUTs."""
+"""Tasks that take this factor more cycles for want of delay lines get them; the lines take 1 to 2 % of the LUTs."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -179,7 +179,8 @@ def _does_not_fit(network: Network, nearest: ArrayConfig | None, required: Need,
     over = "; ".join(f"{_halves(ceil, getattr(need, name))} {text}, {_halves(floor, getattr(limits, name))} may be used"
                      for name, text in _NAMES.items() if getattr(need, name) > getattr(limits, name))
     remedy = "pin fewer or smaller images, pixels, simd, pe"
-    if need.bram36 > limits.bram36 and need.lut <= limits.lut:
+    array = required(dataclasses.replace(c, feature_rows=16, weight_words=16))
+    if need.bram36 > limits.bram36 and array.lut <= limits.lut:     # deep memories take LUTs as well
         features = c.pixels * c.simd * c.feature_rows * c.images * c.activation_bits // 8
         weights = c.weight_words * c.weight_word_bits // 8
         remedy = (f"feature memory has {features} bytes, the largest being {largest(made.layouts)}, weight memory "

@@ -93,6 +93,14 @@ def test_more_of_anything_costs_more(bits: int, levels: int) -> None:
     assert resources(dataclasses.replace(config, accumulator_bits=26), FAMILIES["xcup"]).dsp == base.dsp
 
 
+def test_maps_that_are_far_too_large_are_told_in_bytes() -> None:
+    """Choosing between so many block RAMs takes more LUTs than there are: the lanes are not what is too much."""
+    build = GraphBuilder(np.random.default_rng(2), (3, 280, 280), IntType(8, False))
+    build.requantize(build.conv(build.requantize(build.conv("images", 96), IntType(8, False)), 96), IntType(8, False))
+    with pytest.raises(DoesNotFit, match=r"LUTs, .*block RAMs, .*feature memory has \d+ bytes, the largest"):
+        explore(build.graph(), BOARD)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_bounds_are_never_above_what_is_planned(seed: int) -> None:
     """All arrays that one excludes would be worse, or too large."""

@@ -6,6 +6,7 @@ import torch
 
 from ..exported import Step, Stored
 from ..plain_layers import Layer
+from ..rearranged import places
 from .steps import one, pair, refuse, shown
 
 KINDS = ("expand", "repeat", "repeat_interleave", "roll", "flip", "index_select", "index",
@@ -17,14 +18,14 @@ def moved(step: Step) -> list[Layer]:
     if len(step.inputs) != 1:
         refuse(step, "takes values from places that depend on the images; they must be fixed")
     options = {name: _value(given) for name, given in step.options.items() if name != "part"}
-    result = getattr(torch.ops.aten, step.kind)(_places(step.input_shapes[0]), **options)
+    result = getattr(torch.ops.aten, step.kind)(places(step.input_shapes[0]), **options)
     return one(step, "move", index=result[step.options["part"]] if "part" in step.options else result)
 
 
 def spread(step: Step, name: str, source: str, before: tuple[int, ...]) -> Layer:
     """A map of one channel as one with the channels of the step's result, all alike."""
     shape = (*step.shape[:2], *before[2:])
-    return Layer(name, "move", step, (source,), shape, {"index": _places(before).expand(shape)})
+    return Layer(name, "move", step, (source,), shape, {"index": places(before).expand(shape)})
 
 
 def joined(step: Step) -> list[Layer]:
@@ -51,11 +52,6 @@ def enlarged(step: Step) -> list[Layer]:
     if any(new % old for new, old in zip(after, before, strict=True)):
         refuse(step, f"makes {shown(after)} pixels of {shown(before)}; nearest must be by whole numbers")
     return one(step, "upsample", factor=pair([new // old for new, old in zip(after, before, strict=True)]))
-
-
-def _places(shape: tuple[int, ...]) -> torch.Tensor:
-    """The number of each value of a tensor."""
-    return torch.arange(torch.Size(shape).numel()).reshape(shape)
 
 
 def _value(given: Any) -> Any:
