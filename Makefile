@@ -34,8 +34,9 @@ networks: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check
 	rm -rf build/typed
-	mkdir -p build/typed/shifthw
+	mkdir -p build/typed/shifthw build/typed/shifthw_driver
 	ln -s $(CURDIR)/shifthw/* $(CURDIR)/boards $(CURDIR)/rtl $(CURDIR)/sim build/typed/shifthw/
+	ln -s $(CURDIR)/boards/driver/shifthw_driver/*.py $(CURDIR)/shifthw/registers.py build/typed/shifthw_driver/
 	$(BIN)/mypy
 
 $(STAMP): pyproject.toml constraints.txt

@@ -5,8 +5,7 @@ from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from shifthw.arch import ArrayConfig
-from shifthw.isa import ErrorCode
-from shifthw.registers import BEATS_BITS, ID, VERSION, Control, Register, Status
+from shifthw.registers import BEATS_BITS, ID, VERSION, Control, ErrorCode, Register, Status
 
 from .axi import AxiLiteSignature
 from .axi_lite import AxiLitePort

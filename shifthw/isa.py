@@ -28,16 +28,6 @@ class Opcode(IntEnum):
     """Copy a table of an activation function to the requantize pipelines, a word per cycle."""
 
 
-class ErrorCode(IntEnum):
-    """Contents of the ERROR register."""
-
-    NONE = 0
-    BUS_READ = 1
-    BUS_WRITE = 2
-    CHECKSUM = 3
-    ILLEGAL_INSTRUCTION = 4
-
-
 class Section(IntEnum):
     """Destinations of the records of a program image."""
 

@@ -1,5 +1,7 @@
 """The engine's register map: used by the RTL, the simulation bench and the driver on the board.
 
+The driver gets a copy of this file, so that it must run on the Python of board images (3.8).
+
 Registers are 32 bits wide; `Register` holds their byte offsets. Bits that a register does not have
 are read as 0 and ignored when written. Any other offset answers SLVERR and is read as 0.
 """
@@ -32,7 +34,7 @@ class Register(IntEnum):
     STATUS = 0x010
     """See Status; writing 1 to DONE clears it."""
     ERROR = 0x014
-    """RO: isa.ErrorCode of the first error since the last reset."""
+    """RO: ErrorCode of the first error since the last reset."""
     IRQ_ENABLE = 0x018
     """RW, bit 0: the interrupt line is high while DONE or ERROR is set."""
     PROGRAM_ADDRESS = 0x020
@@ -79,3 +81,17 @@ class Status(IntFlag):
     """The run is complete and its results are in memory."""
     ERROR = 8
     """The engine stopped; ERROR tells why. Only Control.RESET clears it."""
+
+
+class ErrorCode(IntEnum):
+    """Contents of ERROR."""
+
+    NONE = 0
+    BUS_READ = 1
+    """The memory answered a read with an error."""
+    BUS_WRITE = 2
+    """The memory answered a write with an error."""
+    CHECKSUM = 3
+    """The program image is damaged, or does not fit the engine's memories."""
+    ILLEGAL_INSTRUCTION = 4
+    """An opcode that the engine does not have, or a run without a program or batches."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shifthw.errors import ShifthwError
-from shifthw.isa import ErrorCode
+from shifthw.registers import ErrorCode
 
 PAGE = 4096
 PROGRAM_ADDRESS = 0x1000_0000

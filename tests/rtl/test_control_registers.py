@@ -3,8 +3,7 @@
 import pytest
 
 from shifthw.arch import ArrayConfig
-from shifthw.isa import ErrorCode
-from shifthw.registers import ID, VERSION, Control, Register, Status
+from shifthw.registers import ID, VERSION, Control, ErrorCode, Register, Status
 from shifthw.rtl.axi import RESP_OKAY, RESP_SLVERR
 from shifthw.rtl.control_registers import DRAIN_CYCLES, ControlRegisters
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from shifthw.arch import ArrayConfig
-from shifthw.isa import ErrorCode, Section
-from shifthw.registers import Control, Register, Status
+from shifthw.isa import Section
+from shifthw.registers import Control, ErrorCode, Register, Status
 from shifthw.rtl.host_interface import HostInterface
 from shifthw.rtl.program_loader import memory_shape
 
