@@ -10,25 +10,22 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
-from . import cli_energy, cli_import, cli_quantize
+from . import cli_board, cli_import, cli_quantize
+from .cli_results import ARRAY, check_parts, measured_parts, report_parts, sim_parts
+from .cli_text import Part, add_row, make_table, plain
 from .errors import ShifthwError
 
-ARRAY = ("images", "pixels", "simd", "pe")
 SEEDS = 2 ** 32
 MOST_COLUMNS = 500
 """Of a terminal line that a table may take."""
-
-Part = Text | Table
-"""What is printed one below the other."""
 
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong with the arguments in one line, as for every other error."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"shifthw: {_plain(message)}: see `{self.prog} --help`\n")
+        self.exit(2, f"shifthw: {plain(message)}: see `{self.prog} --help`\n")
 
 
 class Stages:
@@ -64,10 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except ShifthwError as error:
-        print(f"shifthw: {_plain(str(error))}", file=sys.stderr)
+        print(f"shifthw: {plain(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
-        where = _plain(str(error.filename or "the system"))
+        where = plain(str(error.filename or "the system"))
         print(f"shifthw: {where}: {error.strerror or type(error).__name__}: use another path, or make this one usable",
               file=sys.stderr)
         return 2
@@ -130,6 +127,14 @@ def _parser() -> argparse.ArgumentParser:
     cli_quantize.add_arguments(quantize)
     quantize.set_defaults(run=_quantize)
 
+    serve = verbs.add_parser("serve", help="simulate a build as a board that the driver can use")
+    cli_board.add_serve_arguments(serve)
+    serve.set_defaults(run=_serve)
+
+    measure = verbs.add_parser("measure", help="run a build on its board, measure time and energy")
+    cli_board.add_measure_arguments(measure)
+    measure.set_defaults(run=_measure)
+
     report = verbs.add_parser("report", help="print the report of a build")
     report.add_argument("folder", type=Path, help="folder written by `shifthw build`")
     report.set_defaults(run=_report)
@@ -178,8 +183,8 @@ def _build(options: argparse.Namespace) -> int:
     with Stages() as progress:
         values = build_folder(options.model, options.board, options.output, goal=options.goal, pins=options.array,
                               clock_mhz=options.clock, progress=progress)
-    _print(_report_parts(values))
-    print(_plain(f"written to {options.output}"))
+    _print(report_parts(values))
+    print(plain(f"written to {options.output}"))
     return 0
 
 
@@ -192,7 +197,7 @@ def _sim(options: argparse.Namespace) -> int:
         values = simulate_folder(options.folder, images, labels, stalls_seed=options.stalls, progress=progress,
                                  primitives=options.primitives, cache=options.cache,
                                  engine=Engine(options.engine) if options.engine else None)
-    _print(_sim_parts(values))
+    _print(sim_parts(values))
     return 0 if values["bit_exact"] and values["cycles_as_predicted"] else 1
 
 
@@ -204,13 +209,13 @@ def _check(options: argparse.Namespace) -> int:
     with Stages() as progress:
         values = check_model(options.model, images, labels, result=options.json, progress=progress,
                              layer_images=options.layer_images or LAYER_IMAGES)
-    _print(_check_parts(values))
+    _print(check_parts(values))
     return 0
 
 
 def _import(options: argparse.Namespace) -> int:
     for line in cli_import.run(options):
-        print(_plain(line))
+        print(plain(line))
     return 0
 
 
@@ -218,21 +223,43 @@ def _quantize(options: argparse.Namespace) -> int:
     with Stages() as progress:
         progress("quantizing", None)
         quantized = cli_quantize.run(options)
-    table = _table(*cli_quantize.COLUMNS)
+    table = make_table(*cli_quantize.COLUMNS)
     for layer in quantized.layers:
-        _row(table, *cli_quantize.cells(layer))
+        add_row(table, *cli_quantize.cells(layer))
     _print([table])
     for remark in cli_quantize.remarks(quantized, options.output):
-        print(_plain(remark))       # paths are not wrapped
+        print(plain(remark))       # paths are not wrapped
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from .flow import serve_folder
+    with Stages() as progress:
+        server = serve_folder(options.folder, options.socket, memory_bytes=options.memory << 20, cache=options.cache,
+                              progress=progress)
+    with server:
+        print(plain(f"serving at {options.socket}: use the driver with --backend simulation:{options.socket}"),
+              flush=True)
+        server.wait()
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> int:
+    values = cli_board.measure(options, lambda line: print(plain(line), flush=True))
+    _print(measured_parts(values))
+    if values["energy_failed"]:
+        raise ShifthwError(str(values["energy_failed"]))
     return 0
 
 
 def _report(options: argparse.Namespace) -> int:
     from .flow import read_report
-    values, sim = read_report(options.folder)
-    parts = _parts_of(options.folder / "report.json", _report_parts, values)
+    values, sim, measured = read_report(options.folder)
+    parts = _parts_of(options.folder / "report.json", report_parts, values)
     if sim is not None:
-        parts += _parts_of(options.folder / "sim.json", _sim_parts, sim)
+        parts += _parts_of(options.folder / "sim.json", sim_parts, sim)
+    if measured is not None:
+        parts += _parts_of(options.folder / "measured.json", measured_parts, measured)
     _print(parts)
     return 0
 
@@ -248,10 +275,10 @@ def _parts_of(path: Path, make: Callable[[dict[str, Any]], list[Part]], values: 
 def _boards(options: argparse.Namespace) -> int:
     from . import boards
     from .report import RESOURCES
-    table = _table("board", "part", "clock MHz", *RESOURCES.values(), left=2)
+    table = make_table("board", "part", "clock MHz", *RESOURCES.values(), left=2)
     for name in boards.names():
         board = boards.load(name)
-        _row(table, f"{name}: {board.title}", board.part, f"{board.clock_mhz:.6g}",
+        add_row(table, f"{name}: {board.title}", board.part, f"{board.clock_mhz:.6g}",
              *(f"{getattr(board, resource):,}" for resource in RESOURCES))
     _print([table])
     return 0
@@ -272,11 +299,9 @@ def _zoo(options: argparse.Namespace) -> int:
     if output.is_dir() or not output.absolute().parent.is_dir():
         raise ShifthwError(f"{output}: must be a file in a folder that exists: choose another with -o")
     zoo.write(options.name, output, reduced=options.reduced)
-    print(_plain(f"written to {output}: {description}"))
+    print(plain(f"written to {output}: {description}"))
     return 0
 
-
-# -- what is printed ---------------------------------------------------------------------------
 
 def _print(parts: list[Part]) -> None:
     """To a console as wide as the terminal, but never so narrow that the tables break."""
@@ -287,113 +312,6 @@ def _print(parts: list[Part]) -> None:
     console = Console(width=max([width, *needed]))
     for part in parts:
         console.print(part)
-
-
-def _plain(text: str) -> str:
-    """One line in which nothing steers the terminal: names come from files of anybody's making."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
-
-
-def _table(*columns: str, left: int = 1) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for number, column in enumerate(columns):
-        table.add_column(_line(column), justify="left" if number < left else "right", no_wrap=True)
-    return table
-
-
-def _row(table: Table, *cells: str, style: str | None = None) -> None:
-    table.add_row(*(Text(_plain(cell)) for cell in cells), style=style)
-
-
-def _line(text: str) -> Text:
-    return Text(_plain(text))
-
-
-def _short(value: float) -> str:
-    """At most two decimals."""
-    return f"{value:,.2f}".rstrip("0").rstrip(".")
-
-
-def _report_parts(r: dict[str, Any]) -> list[Part]:
-    from .report import RESOURCES
-    marks, array = r["marks"], r["array"]
-    layers = _table("layer", "kind", "shape", "steps", "cycles", "lanes busy", "DRAM bytes", left=2)
-    for row in r["layers"]:
-        _row(layers, row["name"], row["kind"], "x".join(map(str, row["shape"])), f"{row['steps']:,}",
-             f"{row['cycles']:,}", f"{100 * row['lanes_busy']:.1f} %", f"{row['bytes_moved']:,}")
-    _row(layers, f"batch of {array['images']} ({marks['steps']})", "", "", f"{r['steps']:,}",
-         f"{r['cycles_per_batch']:,}", f"{100 * r['lanes_busy']:.1f} %", f"{r['bytes_moved']:,}", style="bold")
-    resources = _table(f"resources ({marks['resources']})", "used", "of", "share")
-    for name, title in RESOURCES.items():
-        used, total = r["resources"][name]["used"], r["resources"][name]["total"]
-        _row(resources, title, f"{used:,.0f}", f"{total:,}", f"{100 * used / total:.1f} %")
-    energy = _table(*cli_energy.columns(r["energy"]), left=cli_energy.LEFT)
-    for cells in cli_energy.rows(r["energy"]):
-        _row(energy, *cells, style=None if cells[1] else "bold")
-    return [
-        _line(f"{r['model']} on {r['board_title']}: {' x '.join(f'{array[name]} {name}' for name in ARRAY)} = "
-              f"{r['lanes']:,} lanes"),
-        layers, resources, energy,
-        _line(f"cycles per image: {_short(r['cycles_per_image'])} ({marks['cycles_per_image']})"),
-        _line(f"clock: {r['clock_mhz']:.6g} MHz ({marks['clock_mhz']})"),
-        _line(f"frames/s: {r['frames_per_second']:,.0f} ({marks['frames_per_second']}), "
-              f"{r['latency_ms']:.3g} ms per batch ({marks['latency_ms']})")]
-
-
-def _sim_parts(s: dict[str, Any]) -> list[Part]:
-    stalls = "" if s["stalls_seed"] is None else f", random stalls from seed {s['stalls_seed']}"
-    parts: list[Part] = [_line(f"simulated: {s['images']} images ({s['engine']} host{stalls})"),
-                         _line(f"bit-exact: {'yes' if s['bit_exact'] else 'no'}")]
-    if mismatch := s["first_mismatch"]:
-        parts.append(_line(f"first mismatch: {mismatch['layer']}, image {mismatch['image']}, "
-                           f"index {mismatch['index']}: expected {mismatch['expected']}, "
-                           f"actual {mismatch['actual']}"))
-    as_predicted = "as predicted" if s["cycles_as_predicted"] else f"NOT as predicted: {s['cycles_predicted']:,}"
-    parts.append(_line(f"cycles per image: {_short(s['cycles_per_image'])} "
-                       f"({s['cycles'] - s['stall_cycles']:,} in all, {as_predicted}; "
-                       f"{s['stall_cycles']:,} more waiting for the memory)"))
-    if s["accuracy"] is not None:
-        parts.append(_line(f"accuracy: {100 * s['accuracy']:.2f} %"))
-    return parts
-
-
-def _check_parts(c: dict[str, Any]) -> list[Part]:
-    from .accuracy import FAKE, FLOAT, INTEGER, MARKED_NOISE
-    networks = (FLOAT, FAKE, INTEGER)
-    accuracy = c["accuracy"] or {}
-    summary = _table("network", "accuracy", *(f"as {network}" for network in networks))
-    for network in networks:
-        shared = c["agreement"].get(network, {})
-        _row(summary, network, _share(accuracy.get(network)), *(_share(shared.get(other)) for other in networks))
-    references = [network for network in networks if network in c["networks"] and network != INTEGER]
-    layers = _table("layer", *(f"dB to {network}" for network in references), "noise added",
-                    "saturated", "integers used", "")
-    for row in c["layers"]:
-        _row(layers, _layer(row), *(_decibels(row["snr_db"][name]) for name in references),
-             _share(row["noise_added"]), _share(row["saturated"]),
-             f"{row['smallest']}..{row['largest']} of {row['lo']}..{row['hi']}", "<-- noise" if row["marked"] else "",
-             style="bold" if row["marked"] else None)
-    parts: list[Part] = [_line(f"{c['model']}: {c['images']:,} images"), summary,
-                         _line(f"activations of the integer network, on {c['layer_images']:,} images:"), layers]
-    if not references:
-        parts.append(_line("the model file holds the integer network only: save it again to compare it with others"))
-    elif not any(row["marked"] for row in c["layers"]):
-        parts.append(_line(f"no layer adds {100 * MARKED_NOISE:.1f} % noise against the {references[0]} network"))
-    return parts
-
-
-def _layer(row: dict[str, Any]) -> str:
-    """What computes the activation: users know it better than their quantizers."""
-    inputs = row["inputs"] or [row["name"]]
-    return f"{inputs[0]} + residual" if len(inputs) > 1 else str(inputs[0])
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f} %"
-
-
-def _decibels(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.1f}"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,28 +9,43 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from . import __version__, load
+from . import __version__, load, measure
 from . import boards as board_files
-from .accuracy import LAYER_IMAGES, measure
+from .accuracy import LAYER_IMAGES
+from .accuracy import measure as measure_accuracy
 from .boards import Board
-from .emit.bundle import RESULT, BadBuild, check_replaceable, check_writable, read_build, to_json, write_build
+from .emit.bundle import (
+    MEASURED,
+    RESULT,
+    BadBuild,
+    check_replaceable,
+    check_writable,
+    read_build,
+    replace_file,
+    replace_in_build,
+    to_json,
+    write_build,
+)
+from .emit.driver import Golden, driver_files, golden_images
 from .emit.project import project_files
 from .emit.verilog import TOP, engine_files, primitive_files
 from .errors import OutputInTheWay, ShifthwError
 from .frontend.model_file import load_model, model_bytes
-from .frontend.preprocess import input_integers
+from .frontend.preprocess import input_grid, input_integers, input_rule
 from .frontend.reference import Model
 from .image_files import check_labels
 from .ir import Graph, interpret
 from .lower.explore import Budget, Goal, explore
 from .lower.resources import Resources
+from .measured import measured_rows
 from .program import Program
-from .report import RESOURCES, Target, report, report_page
+from .report import RESOURCES, Target, predicted, report, report_page
 from .sim.build import Engine, build_simulator
 from .sim.cache import forget_old, user_cache
 from .sim.compare import Mismatch, first_mismatch
 from .sim.harmless import check_harmless
 from .sim.run import SimResult, simulate
+from .sim.server import MEMORY_BYTES, Server
 
 COCOTB_CYCLES = 300_000
 """Up to this many cycles a simulation runs in cocotb unless told otherwise; beyond, in the C++ host."""
@@ -88,9 +102,19 @@ def build_files(build: Build, progress: Progress = no_progress) -> dict[str, byt
     synthesized = sorted(f"{PRIMITIVES if name in primitive else 'rtl'}/{name}" for name in engine)
     project = project_files(build.board, clock_mhz=build.clock_mhz, engine_files=synthesized)
     values = build_report(build)
+    progress("golden vectors", None)
+    driver = {f"driver/{path}": content for path, content in _driver_files(build, values).items()}
     texts = {**rtl, **project, "program.txt": build.program.listing(), "report.html": report_page(values)}
     files = {path: text.encode() if isinstance(text, str) else text for path, text in texts.items()}
-    return files | build.program.files() | {"model.pt": build.model, "report.json": to_json(values)}
+    return files | driver | build.program.files() | {"model.pt": build.model, "report.json": to_json(values)}
+
+
+def _driver_files(build: Build, values: dict[str, object]) -> dict[str, bytes]:
+    grid = input_grid(build.graph)
+    images = golden_images(build.program, grid.lo, grid.hi)
+    golden = Golden(images=images, outputs=interpret(build.graph, images)[build.graph.outputs[0]])
+    return driver_files(build.program, build.board, build.clock_mhz, golden, preprocess=input_rule(build.graph),
+                        predicted=predicted(values), version=__version__)
 
 
 def build_report(build: Build) -> dict[str, object]:
@@ -132,7 +156,7 @@ def simulate_folder(
     primitives: simulate the bodies that synthesis takes instead of the plain ones; equal, and far slower.
     cache: where simulators are kept, which are run unseen; by default a folder that only this user can write."""
     manifest = read_build(folder, NEEDED)
-    _check_result_place(folder)
+    _check_result_place(folder, RESULT)
     graph, program = load(folder / "model.pt"), _program(folder)
     check_labels(labels, program.result_shape)
     images = input_integers(graph, images)
@@ -152,8 +176,27 @@ def simulate_folder(
     mismatch = first_mismatch(graph, program, images, expected, result.outputs)
     values = _sim_values(program, result, mismatch, engine, len(images)) | {
         "stalls_seed": stalls_seed, "primitives": primitives, "accuracy": _accuracy(result.outputs, labels)}
-    _replace(folder / RESULT, to_json(values))
+    replace_file(folder / RESULT, to_json(values))
     return values
+
+
+def serve_folder(
+    folder: Path, socket: Path, *, memory_bytes: int = MEMORY_BYTES, cache: Path | None = None,
+    progress: Progress = no_progress,
+) -> Server:
+    """`shifthw serve`: a server, to be opened as a context, that stands for a board with the folder's engine on it.
+
+    The driver finds it with --backend simulation:SOCKET. OutputInTheWay if there is something at `socket`."""
+    manifest = read_build(folder, NEEDED)
+    if socket.exists() or socket.is_symlink():
+        raise OutputInTheWay(f"{socket}: must not exist yet: remove it, or choose another with --socket")
+    verilog = _verilog(folder, manifest, primitives=False)
+    check_harmless(verilog)
+    executable = build_simulator(verilog, top=TOP, engine=Engine.SERVER, cache=cache or user_cache(),
+                                 progress=lambda done, of: progress("building the simulator", done / of))
+    if cache is None:
+        forget_old(user_cache())
+    return Server(executable, socket, memory_bytes)
 
 
 def check_model(
@@ -166,18 +209,32 @@ def check_model(
         if result.is_dir() or not result.absolute().parent.is_dir():
             raise OutputInTheWay(f"{result}: must be a file in a folder that exists: choose another with --json")
     progress("reading the model", None)
-    values = measure(load_model(model), images, labels, layer_images=layer_images,
+    values = measure_accuracy(load_model(model), images, labels, layer_images=layer_images,
                      progress=lambda done: progress("comparing the networks", done))
     if result is not None:
-        _replace(result, to_json(values))
+        replace_file(result, to_json(values))
     return values
 
 
-def _check_result_place(folder: Path) -> None:
+def measure_folder(
+    folder: Path, board: measure.Board, *, bench_seconds: float, energy_seconds: float | None, say: measure.Say
+) -> dict[str, object]:
+    """`shifthw measure`: the contents of measured.json, which is now beside the build, and in its report.html."""
+    read_build(folder, [*NEEDED, "driver/driver.json", "report.html"])
+    _check_result_place(folder, MEASURED)
+    values = measure.measure(board, folder / "driver", bench_seconds=bench_seconds, energy_seconds=energy_seconds,
+                             say=say)
+    page = report_page(_read_json(folder / "report.json"), measured_rows(values))
+    replace_file(folder / MEASURED, to_json(values))
+    replace_in_build(folder, "report.html", page.encode())
+    return values
+
+
+def _check_result_place(folder: Path, name: str) -> None:
     """Before hours of simulation, not after."""
-    if (folder / RESULT).is_dir():
-        raise BadBuild(f"{folder}: {RESULT} must be a file, it is a folder: remove it")
-    check_writable(folder / RESULT)
+    if (folder / name).is_dir():
+        raise BadBuild(f"{folder}: {name} must be a file, it is a folder: remove it")
+    check_writable(folder / name)
 
 
 def _program(folder: Path) -> Program:
@@ -224,11 +281,12 @@ def _sim_values(
     }
 
 
-def read_report(folder: Path) -> tuple[dict[str, object], dict[str, object] | None]:
-    """report.json of a build folder, and sim.json if it was simulated; BadBuild if one is not JSON."""
+def read_report(folder: Path) -> tuple[dict[str, object], dict[str, object] | None, dict[str, object] | None]:
+    """report.json of a build folder, sim.json if it was simulated, measured.json if it was measured; BadBuild if one
+    is not JSON."""
     read_build(folder, NEEDED)
-    sim = folder / RESULT
-    return _read_json(folder / "report.json"), _read_json(sim) if sim.exists() else None
+    sim, measured = (_read_json(folder / name) if (folder / name).exists() else None for name in (RESULT, MEASURED))
+    return _read_json(folder / "report.json"), sim, measured
 
 
 def _read_json(path: Path) -> dict[str, object]:
@@ -245,11 +303,3 @@ def _accuracy(outputs: np.ndarray, labels: np.ndarray | None) -> float | None:
     """Share of images whose greatest output has the label's number."""
     return None if labels is None else float(np.mean(outputs[:, :, 0, 0].argmax(axis=1) == labels))
 
-
-def _replace(path: Path, data: bytes) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        scratch.write_bytes(data)
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)

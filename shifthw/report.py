@@ -1,13 +1,16 @@
 """The report of a build: what runs how long, what it takes of the board, and how sure each figure is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
 from .energy import energy_report
 from .ir.graph import Graph
 from .lower.resources import Resources
+from .measured import Row
 from .program import Program
 
 EXACT, ESTIMATED, ASSUMED = "exact", "estimated", "assumed"
@@ -65,6 +68,13 @@ def report(graph: Graph, program: Program, estimate: Resources, target: Target) 
     }
 
 
+def predicted(values: dict[str, Any]) -> dict[str, object]:
+    """Of the contents of report.json what a measurement on the board is compared with."""
+    energy = values["energy"]["with_memory"]["fpga_zc706"]["total_pj"]
+    return {"frames_per_second": values["frames_per_second"], "latency_ms": values["latency_ms"],
+            "energy_mj_per_image": energy / 1e9, "energy_mark": values["energy"]["mark"]}
+
+
 def _layers(program: Program) -> list[dict[str, object]]:
     """Rows whose cycles add up to the batch's: the layers, then loads, stores and the loop."""
     rows: list[dict[str, object]] = [
@@ -79,11 +89,11 @@ def _layers(program: Program) -> list[dict[str, object]]:
     return [*rows, transfer]
 
 
-def report_page(values: dict[str, object]) -> str:
-    """report.html: one page that needs nothing else."""
+def report_page(values: dict[str, object], measured: Sequence[Row] = ()) -> str:
+    """report.html: one page that needs nothing else; with rows of what was measured, if it was."""
     environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8"))
-    return template.render(r=values, resource_names=RESOURCES, platforms=PLATFORMS,
+    return template.render(r=values, measured=measured, resource_names=RESOURCES, platforms=PLATFORMS,
                            memories=MEMORIES) + "\n"
 
 

@@ -19,7 +19,8 @@ from .toolchain import Toolchain, find_shared_libpython, find_toolchain
 JOBS = 2
 """Compiler processes at a time."""
 
-FAST_SOURCES = ("main.cpp", "job.hpp", "memory.hpp")
+SHARED_SOURCES = ("failure.hpp", "memory.hpp", "pins.hpp")
+"""Of both hosts in C++."""
 
 Progress = Callable[[int, int], None]
 """Called with (done, of) steps."""
@@ -32,6 +33,8 @@ class Engine(Enum):
     """The cocotb bench: cocotbext-axi's AXI peers, which check the protocol."""
     FAST = "fast"
     """A small C++ program: no Python while it runs."""
+    SERVER = "server"
+    """A C++ program that a driver in another process tells what to do."""
 
 
 class BuildFailed(RuntimeError):
@@ -77,7 +80,11 @@ def _host_sources(engine: Engine) -> dict[str, str]:
         main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
         return {"main.cpp": main.read_text()}
     here = Path(__file__).parent / "fast"
-    return {name: (here / name).read_text() for name in FAST_SOURCES} | {"registers.hpp": registers_header()}
+    sources = {name: (here / name).read_text() for name in SHARED_SOURCES}
+    if engine is Engine.SERVER:
+        return sources | {"main.cpp": (here / "server.cpp").read_text()}
+    own = {name: (here / name).read_text() for name in ("main.cpp", "job.hpp")}
+    return sources | own | {"registers.hpp": registers_header()}
 
 
 def _options(engine: Engine, top: str) -> list[str]:

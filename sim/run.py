@@ -68,7 +68,7 @@ def run_job(executable: Path, engine: Engine, job: Job, progress: Progress | Non
         folder = Path(scratch)
         job.write(folder)
         argument = f"+job={folder}" if engine is Engine.COCOTB else str(folder)
-        environment = _cocotb_environment() if engine is Engine.COCOTB else None
+        environment = cocotb_environment() if engine is Engine.COCOTB else None
         log = folder / "log.txt"
         with log.open("w") as output:
             process = subprocess.Popen([str(executable), argument], cwd=folder, env=environment, stdout=output,
@@ -102,7 +102,7 @@ def _last_error(log: str) -> str:
     return f" ({lines[-1]})" if lines else ""
 
 
-def _cocotb_environment() -> dict[str, str]:
+def cocotb_environment() -> dict[str, str]:
     """What cocotb's libraries read when the simulator loads them, as its own runner sets it."""
     interpreter = ";".join([str(find_shared_libpython()), cocotb_tools.config.pygpi_entry_point()])
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("COCOTB_")}

@@ -32,13 +32,15 @@ MAY_USE: dict[str, set[str]] = {
     "lower": HARDWARE | {"ir", "program", "tensor_layout"},
     "tile_loop": HARDWARE | {"program", "tensor_layout"},
     "emulator": HARDWARE | {"ir", "program", "tensor_layout", "tile_loop"},
-    "emit": HARDWARE | {"boards", "ir", "program", "rtl", "tensor_layout"},
+    "emit": HARDWARE | {"boards", "emulator", "ir", "program", "rtl", "tensor_layout"},
     "sim": HARDWARE | {"ir", "program", "emulator", "tensor_layout"},
     "energy": HARDWARE | {"ir", "lower", "program"},
-    "report": {"boards", "energy", "errors", "ir", "program", "arch", "lower"},
+    "measure": {"errors"},
+    "measured": set(),
+    "report": {"boards", "energy", "errors", "ir", "program", "arch", "lower", "measured"},
 }
 """Area -> areas that it may import. "" is `import shifthw` itself; flow and the command line may use everything."""
-UNLIMITED = {"", "flow", "cli", "cli_energy", "cli_import", "cli_quantize"}
+UNLIMITED = {"", "flow", "cli", "cli_board", "cli_energy", "cli_import", "cli_quantize", "cli_results", "cli_text"}
 
 
 def modules() -> dict[str, Path]:

@@ -21,6 +21,8 @@ FORMAT = "shifthw-build-1"
 MANIFEST = "manifest.json"
 RESULT = "sim.json"
 """What `shifthw sim` adds to a build; replaced together with it."""
+MEASURED = "measured.json"
+"""What `shifthw measure` adds."""
 CLOSED = "rtl"
 """Where a build holds nothing but what its manifest lists: a file more would be a part of the design."""
 
@@ -83,6 +85,25 @@ def read_build(folder: Path, needed: Collection[str] = ()) -> dict[str, object]:
     return manifest
 
 
+def replace_in_build(folder: Path, path: str, data: bytes) -> None:
+    """Puts `data` in place of a build's file, and its hash into the manifest."""
+    manifest = read_build(folder, [path])
+    files = manifest["files"]
+    assert isinstance(files, dict)          # read_build saw to it
+    replace_file(folder / path, data)
+    replace_file(folder / MANIFEST, to_json({**manifest, "files": {**files, path: _digest(data)}}))
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file that others see whole, or as it was before."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(data)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 def check_replaceable(folder: Path) -> None:
     """OutputInTheWay unless a build can be written to `folder`, which is absent, empty, or a build with nothing of
     the user's inside."""
@@ -137,7 +158,7 @@ def _guests(folder: Path, digests: Collection[str], inside: Path) -> list[str]:
     for path in inside.rglob("*"):
         name = path.relative_to(folder).as_posix()
         plain_folder = path.is_dir() and not path.is_symlink()
-        derived = name in (MANIFEST, RESULT) or name.startswith(f".{RESULT}.")
+        derived = name in (MANIFEST, RESULT, MEASURED) or name.startswith((f".{RESULT}.", f".{MEASURED}."))
         if name not in folders if plain_folder else path.is_symlink() or not derived and name not in digests:
             guests.append(name)
     return sorted(guests)

@@ -84,6 +84,14 @@ def input_metadata(grid: Grid, tensor: TensorType) -> dict[str, object]:
     return {"input": {"rounding": grid.rounding.value, "lo": grid.lo, "hi": grid.hi}}
 
 
+def input_rule(graph: Graph) -> dict[str, object]:
+    """All that input_integers needs to know, as plain values: for the driver, which has no graph."""
+    grid, rule = input_grid(graph), preprocess(graph)
+    pixels = None if rule is None else {"scale": rule.scale, "mean": list(rule.mean), "std": list(rule.std)}
+    return {"scale": float(grid.scale), "rounding": grid.rounding.value, "lo": grid.lo, "hi": grid.hi,
+            "pixels": pixels}
+
+
 def _widest(tensor: TensorType) -> Grid:
     return Grid(tensor.dtype, tensor.scale, tensor.dtype.lo, tensor.dtype.hi, Rounding.HALF_UP)
 

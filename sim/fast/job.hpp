@@ -5,16 +5,12 @@
 #include <fstream>
 #include <iterator>
 #include <map>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
-using Bytes = std::vector<uint8_t>;
+#include "failure.hpp"
 
-// Anything that ends the run early; becomes the `failure` line of result.txt.
-struct Failure : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
+using Bytes = std::vector<uint8_t>;
 
 class Job {
 public:

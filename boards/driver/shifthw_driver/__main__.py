@@ -1,0 +1,7 @@
+"""`python3 -m shifthw_driver`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

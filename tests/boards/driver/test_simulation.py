@@ -1,0 +1,278 @@
+"""The driver as a build ships it, in a process of its own, on a simulated engine in another: what is right, what goes
+wrong, and how it recovers."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shifthw import load
+from shifthw.ir import interpret
+from shifthw.program import Program
+from shifthw.registers import ErrorCode
+from shifthw.sim.server import Server
+from shifthw_driver import selfcheck
+from shifthw_driver.accelerator import Accelerator
+from shifthw_driver.errors import DriverError, EngineError, EngineHang, MemoryFault, WrongHardware
+from shifthw_driver.folder import Folder
+from shifthw_driver.simulation import SimulationBackend
+
+from .builds import SMALL, build, serving
+
+NETWORKS = ["digits", "resnet8"]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A build, and the server that stands for its board."""
+
+    folder: Path
+    server: Server
+
+    @property
+    def driver(self) -> Path:
+        return self.folder / "driver"
+
+    def drive(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        """A command of the driver, started as on a board: in its folder, with nothing of the compiler about."""
+        command = [sys.executable, "-I", "-B", "-c",
+                   "import sys; sys.path.insert(0, '.'); from shifthw_driver.cli import main; sys.exit(main())",
+                   "--backend", f"simulation:{self.server.socket}", *map(str, arguments)]
+        return subprocess.run(command, cwd=self.driver, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def desk(request: pytest.FixtureRequest, simulator_cache: Path, tmp_path_factory: pytest.TempPathFactory
+         ) -> Iterator[Desk]:
+    scratch = tmp_path_factory.mktemp("desk")
+    array = SMALL if request.param == "digits" else {"images": 1, "pixels": 8, "simd": 8, "pe": 8}
+    folder = build(request.param, scratch, array)
+    with serving(folder, simulator_cache, scratch) as server:
+        yield Desk(folder, server)
+
+
+@pytest.fixture
+def accelerator(desk: Desk) -> Iterator[Accelerator]:
+    """In this process, so that faults can be put in."""
+    with SimulationBackend(desk.server.socket) as backend:
+        accelerator = Accelerator(backend, Folder.load(desk.driver))
+        accelerator.configure()
+        yield accelerator
+        backend.ask("fault none")
+
+
+def test_check_is_bit_exact_and_counts_what_the_cycle_model_says(desk: Desk) -> None:
+    done = desk.drive("check")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((desk.driver / "check.json").read_text())
+    program = Program.load(desk.folder)
+    assert found["bit_exact"] and found["first_mismatch"] is None
+    assert found["images"] == program.config.images + 1
+    assert found["cycles"] == found["cycles_predicted"] == program.cycles(2)
+    assert "64-bit bus and back" in done.stdout and "bit-exact: yes" in done.stdout
+
+
+def test_run_gives_the_golden_models_integers(desk: Desk, tmp_path: Path) -> None:
+    graph = load(desk.folder / "model.pt")
+    tensor = graph.nodes[0].output
+    images = np.random.default_rng(7).integers(tensor.dtype.lo, tensor.dtype.hi, (3, *tensor.shape), endpoint=True)
+    expected = interpret(graph, images)[graph.outputs[0]]
+    labels = expected.reshape(3, -1).argmax(axis=1)
+    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "labels.npy", labels)
+    done = desk.drive("run", tmp_path / "images.npy", "-o", tmp_path / "out.npy", "--labels", tmp_path / "labels.npy")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+    assert "accuracy: 100.00 %" in done.stdout
+
+
+def test_bench_counts_exactly_and_agrees_with_the_report(desk: Desk) -> None:
+    done = desk.drive("bench", "--seconds", "1e-9")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((desk.driver / "bench.json").read_text())
+    report = json.loads((desk.folder / "report.json").read_text())
+    assert found["cycles_as_predicted"]
+    assert found["cycles_per_batch_predicted"] == report["cycles_per_batch"]
+    assert found["predicted"]["frames_per_second"] == report["frames_per_second"]
+    assert 0.5 * report["frames_per_second"] < found["frames_per_second"] < report["frames_per_second"]
+    assert found["latency_ms"]["p50"] > report["latency_ms"], "a batch alone also waits for its images"
+    assert found["clock_mhz"] == report["clock_mhz"]
+
+
+def test_energy_says_that_a_simulation_has_no_rails(desk: Desk) -> None:
+    done = desk.drive("energy", "--hwmon", desk.driver)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr
+
+
+def test_the_memory_test_passes(accelerator: Accelerator) -> None:
+    assert "through the 64-bit bus and back" in selfcheck.check_memory(accelerator)
+
+
+def recovers(accelerator: Accelerator) -> bool:
+    """Without a reset of the simulation: the engine works again, bit-exact."""
+    backend = accelerator.backend
+    assert isinstance(backend, SimulationBackend)
+    backend.ask("fault none")
+    return bool(selfcheck.check_golden(accelerator)["bit_exact"])
+
+
+def fault(accelerator: Accelerator, *requests: str) -> None:
+    backend = accelerator.backend
+    assert isinstance(backend, SimulationBackend)
+    for request in requests:
+        backend.ask(f"fault {request}")
+
+
+def test_a_program_that_is_corrupted_on_its_way_is_a_checksum_error(accelerator: Accelerator) -> None:
+    fault(accelerator, "flip_reads 1")
+    with pytest.raises(EngineError, match="loading the program of network ended with the error CHECKSUM, it was reset "
+                                          "and works again: .* memory port must be as wide as built") as caught:
+        accelerator.engine.load(accelerator.folder.network)
+    assert caught.value.code == ErrorCode.CHECKSUM
+    assert recovers(accelerator)
+
+
+@pytest.mark.parametrize(("name", "code"), [("read", ErrorCode.BUS_READ), ("write", ErrorCode.BUS_WRITE)])
+def test_a_bus_error_in_mid_run_is_named_and_the_engine_recovers(
+    name: str, code: ErrorCode, accelerator: Accelerator
+) -> None:
+    job = accelerator.folder.network
+    accelerator.engine.load(job)
+    accelerator.place(job, job.images)
+    fault(accelerator, "skip 3", f"{name} 1")       # three beats of images come through
+    with pytest.raises(EngineError, match=f"running 2 batches of network ended with the error {code.name}") as caught:
+        accelerator.run_placed(job.batches(len(job.images)))
+    assert caught.value.code == code
+    assert recovers(accelerator)
+
+
+def test_buffers_that_the_bus_does_not_reach_are_a_bus_error(accelerator: Accelerator) -> None:
+    job = accelerator.folder.network
+    accelerator.engine.load(job)
+    buffer = accelerator.backend.allocate(job.input_batch_bytes)
+    buffer.address = 0x4000_0000
+    with pytest.raises(EngineError, match="BUS_READ"):
+        accelerator.engine.run(buffer, buffer, 1)
+    buffer.free()
+    assert recovers(accelerator)
+
+
+def test_a_hang_is_noticed_and_the_engine_recovers_when_the_bus_answers_again(accelerator: Accelerator) -> None:
+    job = accelerator.folder.network
+    accelerator.engine.load(job)
+    accelerator.place(job, job.images)
+    limit = 40 * job.cycles(2) + 100_000
+    fault(accelerator, f"silent {limit + 50_000}")
+    with pytest.raises(EngineHang, match="not done after 40 times as many, was reset and works again"):
+        accelerator.run_placed(2)
+    assert recovers(accelerator)
+
+
+def test_a_bus_that_never_answers_needs_the_bitstream_again(accelerator: Accelerator) -> None:
+    job = accelerator.folder.network
+    accelerator.engine.load(job)
+    accelerator.place(job, job.images)
+    fault(accelerator, "skip 3", f"silent {10 ** 12}")
+    with pytest.raises(EngineHang, match="not idle after a reset.*: load the bitstream again"):
+        accelerator.run_placed(2)
+    fault(accelerator, "none")
+    accelerator.configure()
+    assert recovers(accelerator)
+
+
+@pytest.mark.parametrize(("bits", "text"), [
+    (0x0000_0000_0004_0000, "all in the bits 16..23 of the bus: the processor's memory port must be 64 bits wide"),
+    (0x0000_0000_FFFF_0000, "all in the bits 16..23, 24..31 of the bus"),
+    (0x0101_0101_0101_0101, "in all bits of the bus"),
+])
+def test_a_memory_path_that_flips_bits_is_told_by_its_bits(bits: int, text: str, accelerator: Accelerator) -> None:
+    fault(accelerator, f"flip_writes {bits}")
+    with pytest.raises(MemoryFault, match=text):
+        selfcheck.check_memory(accelerator)
+    assert recovers(accelerator)
+
+
+def test_pixels_that_arrive_wrong_are_told(accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = accelerator.run_placed
+    monkeypatch.setattr(accelerator, "run_placed",      # after the program, which has a checksum
+                        lambda batches: [fault(accelerator, "flip_reads 128"), run(batches)][1])
+    with pytest.raises(MemoryFault, match="codes come back wrong"):
+        selfcheck.check_memory(accelerator)
+    monkeypatch.undo()
+    assert recovers(accelerator)
+
+
+def test_results_that_never_arrive_are_told(accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = accelerator.engine.run
+    elsewhere = accelerator.backend.allocate(1 << 20)
+    monkeypatch.setattr(accelerator.engine, "run", lambda source, target, batches: run(source, elsewhere, batches))
+    with pytest.raises(MemoryFault, match="as if they were never written"):
+        selfcheck.check_memory(accelerator)
+    elsewhere.free()
+
+
+def test_the_wrong_bitstream_is_told(desk: Desk, simulator_cache: Path, tmp_path: Path) -> None:
+    other = build("digits", tmp_path, {**SMALL, "pe": 2})
+    done = Desk(other, desk.server).drive("check")
+    assert done.returncode == 2
+    assert "register CONFIG is" in done.stderr and "copy bitstream and driver folder of one build" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("register", "text"), [(0x000, "register ID"), (0x004, "register VERSION")])
+def test_another_design_is_told(register: int, text: str, accelerator: Accelerator,
+                                monkeypatch: pytest.MonkeyPatch) -> None:
+    read = accelerator.backend.read
+    monkeypatch.setattr(accelerator.backend, "read", lambda offset: 7 if offset == register else read(offset))
+    with pytest.raises(WrongHardware, match=f"{text} is 0x00000007"):
+        accelerator.configure()
+
+
+def test_a_clock_that_is_too_fast_is_refused_and_a_slow_one_noted(
+    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_clock = accelerator.backend.set_clock
+    monkeypatch.setattr(accelerator.backend, "set_clock", lambda mhz: set_clock(mhz * 1.01))
+    with pytest.raises(WrongHardware, match="clock: is 202 MHz, must be at most 200 as built"):
+        accelerator.configure()
+    monkeypatch.setattr(accelerator.backend, "set_clock", lambda mhz: set_clock(mhz * 0.5))
+    accelerator.configure()
+    assert accelerator.notes == ["clock: is 100 MHz instead of 200: right, but slower than predicted"]
+
+
+def test_a_corrupted_program_file_is_named_before_anything_runs(desk: Desk) -> None:
+    path = desk.driver / "network" / "program.bin"
+    data = path.read_bytes()
+    try:
+        path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+        done = desk.drive("check")
+    finally:
+        path.write_bytes(data)
+    assert done.returncode == 2 and "program.bin: SHA-256 is" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--backend", "simulation:/nowhere", "check"], ["--backend", "magic", "check"], ["bench", "--seconds", "0"],
+    ["run", "absent.npy", "-o", "out.npy"], ["--folder", "/nowhere", "check"], [],
+], ids=str)
+def test_bad_arguments_are_told_in_one_line(arguments: list[str], desk: Desk) -> None:
+    done = desk.drive(*arguments)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("shifthw_driver: ")
+
+
+def test_buffers_are_given_back(accelerator: Accelerator) -> None:
+    for _ in range(3):
+        accelerator.execute(accelerator.folder.network, accelerator.folder.network.images)
+        accelerator.close()
+    with pytest.raises(DriverError, match="more --memory"):
+        accelerator.backend.allocate(1 << 40)
+    first = accelerator.backend.allocate(4096)
+    assert first.address == 0x1000_0000, "nothing is taken any more"
+    first.free()
