@@ -4,9 +4,21 @@
 
 set here [file normalize [file dirname [info script]]]
 source [file join $here settings.tcl]
+source [file join $here results.tcl]
 source [file join $here block_design_$family.tcl]
 source [file join $here block_design.tcl]
 
+# The free editions of Vivado do not list every part of every family, and an installation holds the families chosen
+# for it.
+if {[llength [get_parts -quiet $part]] == 0} {
+    stop "part $part is not in this Vivado: add its device family with the installer, or use an edition and a\
+        licence that cover it"
+}
+if {[string match xc7z045* $part]} {
+    puts "shifthw: note: $part is reported to need a licence, the free editions do not cover it"
+}
+
+remove_results
 create_project $project_name [file join $here project] -part $part -force
 
 set sources [list [file join $here shifthw_top.v]]
@@ -15,7 +27,7 @@ foreach name $engine_files {
 }
 add_files -norecurse $sources
 if {$constraints ne ""} {
-    add_files -fileset constrs_1 -norecurse [file join $here $constraints]
+    add_files -fileset constrs_1 -norecurse [list [file join $here $constraints]]
 }
 update_compile_order -fileset sources_1
 

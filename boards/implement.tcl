@@ -1,15 +1,18 @@
-# Synthesis, implementation, reports and bitstream of the project that create_project.tcl made; results in out/.
+# Synthesis, implementation, reports and bitstream of the project that create_project.tcl made; results in out/,
+# bitstream and hardware handoff also in ../driver, which holds none of them unless everything succeeds.
 # vivado -mode batch -source implement.tcl [-tclargs jobs]
 
 set here [file normalize [file dirname [info script]]]
 source [file join $here settings.tcl]
+source [file join $here results.tcl]
 set jobs [expr {[llength $argv] ? [lindex $argv 0] : 2}]
 
 proc finish {run} {
     wait_on_run $run
     set progress [get_property PROGRESS [get_runs $run]]
     if {$progress ne "100%"} {
-        error "shifthw: $run stopped at $progress: [get_property STATUS [get_runs $run]]"
+        error "shifthw: $run stopped at $progress: [get_property STATUS [get_runs $run]];\
+            see project/$::project_name.runs/$run/runme.log, which also tells if a licence for $::part is missing"
     }
 }
 
@@ -28,8 +31,7 @@ proc check_timing {run} {
 }
 
 set project [file join $here project]
-set out [file join $here out]
-file delete -force $out
+remove_results
 file mkdir $out
 
 open_project [file join $project $project_name.xpr]
@@ -72,4 +74,5 @@ if {[package vcompare $release 2019.2] >= 0} {
     write_hwdef -force -file $definition
     write_sysdef -hwdef $definition -bitfile $bitstream -file [file join $out $project_name.hdf]
 }
-puts "shifthw: out/$project_name.bit meets timing at $clock_mhz MHz"
+hand_to_driver
+puts "shifthw: out/$project_name.bit, also in ../driver, meets timing at $clock_mhz MHz"

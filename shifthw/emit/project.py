@@ -1,4 +1,4 @@
-"""The Vivado project: the files under boards/, complete as they are, and a settings.tcl that this module writes."""
+"""The Vivado project and the open flow's: files under boards/, complete as they are, and a file of settings each."""
 
 import re
 from collections.abc import Sequence
@@ -13,6 +13,11 @@ CONTROL_BYTES = 1 << ADDRESS_BITS
 DEFAULT_WIDTH = "parameter AXI_DATA_BITS = 64\n"
 """The line of shifthw_top.v that holds the width of m_axi."""
 
+OPEN_FLOW = ("open_flow.mk", "open_top.v", "axi3_lite.v")
+"""What the open flow takes as it is, for any engine; its constraints are the board's."""
+
+_ENGINE_FILE = re.compile(r"[A-Za-z0-9_.+-][A-Za-z0-9_./+-]*\.v")
+"""What neither Tcl nor make reads anything into."""
 _PLAIN = re.compile(r"[A-Za-z0-9_./:+-]+")
 _SPECIAL = '\\"$[]{}; '
 
@@ -65,10 +70,21 @@ def _wrapper(board: Board) -> str:
     return f"{before}{DEFAULT_WIDTH.replace('64', str(board.axi_data_bits))}{after}"
 
 
+def _open_flow(board: Board, engine_files: Sequence[str]) -> dict[str, str | bytes]:
+    """The files under openflow/ of a board whose processor the open tools know; they use shifthw_top.v of vivado/."""
+    files: dict[str, str | bytes] = {f"openflow/{file}": (FOLDER / file).read_text(encoding="utf-8")
+                                     for file in (*OPEN_FLOW, f"open_{board.name}.xdc")}
+    words = " ".join(f"../{file}" for file in engine_files)
+    files["openflow/settings.mk"] = (
+        f"# Written by shifthw; open_flow.mk reads it.\nPART = {board.part}\nENGINE = {words}\n")
+    return files
+
+
 def project_files(
     board: Board, *, clock_mhz: float | None = None, engine_files: Sequence[str], name: str = "shifthw"
 ) -> dict[str, str | bytes]:
-    """Path -> content of a Vivado project, paths sorted, all under vivado/ in the build folder.
+    """Path -> content of a Vivado project under vivado/ in the build folder, and for family xc7 of an open flow's
+    under openflow/; paths sorted.
 
     `clock_mhz`: one of board.clocks_mhz, or near enough (Board.achievable_clock); None: the board's default.
     `engine_files`: the Verilog of module shifthw_engine and all below it, relative to the build folder, with `/`.
@@ -77,11 +93,12 @@ def project_files(
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise ShifthwError(f"project name must be a letter, then letters, digits and _, not {name!r}")
-    if not engine_files or not all(file.endswith(".v") and not file.startswith("/") for file in engine_files):
-        raise ShifthwError(f"engine files must be relative paths to .v files, not {list(engine_files)}")
+    if not engine_files or not all(_ENGINE_FILE.fullmatch(file) for file in engine_files):
+        raise ShifthwError(f"engine files must be relative paths to .v files, plainly named, not {list(engine_files)}")
     clock = board.clock_mhz if clock_mhz is None else board.achievable_clock(clock_mhz)
 
-    copied = ["Makefile", "create_project.tcl", "block_design.tcl", f"block_design_{board.family}.tcl", "implement.tcl"]
+    copied = ["Makefile", "create_project.tcl", "block_design.tcl", f"block_design_{board.family}.tcl",
+              "implement.tcl", "program.tcl", "results.tcl"]
     if (FOLDER / board.ps_preset).is_file():
         copied.append(board.ps_preset)
     if board.led_pin:
@@ -89,4 +106,6 @@ def project_files(
     files: dict[str, str | bytes] = {f"vivado/{file}": (FOLDER / file).read_text(encoding="utf-8") for file in copied}
     files["vivado/shifthw_top.v"] = _wrapper(board)
     files["vivado/settings.tcl"] = _settings(board, clock, sorted(engine_files), name)
+    if board.family == "xc7":
+        files |= _open_flow(board, sorted(engine_files))
     return dict(sorted(files.items()))

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,23 @@ from shifthw.boards.board import FOLDER
 
 from .vivado import STUB, emit, facts, run, tclsh
 
+CHAINS = {"zc706": "arm_dap_0 xc7z045_1", "ultra96v1": "xczu3_0 arm_dap_1", "ultra96v2": "xczu3eg_0 arm_dap_1"}
+"""What is on the JTAG chain of each board."""
+
 RELEASES = ("2018.3", "2019.1", "2019.2", "2020.1", "2020.2", "2022.2", "2025.1")
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def stale(folder: Path) -> Path:
+    """A driver's folder beside vivado/ in `folder`, with its package and results of an earlier run."""
+    (folder / "driver" / "shifthw_driver").mkdir(parents=True)
+    for suffix in ("bit", "hwh", "bin"):
+        (folder / "driver" / f"shifthw.{suffix}").write_text("of an earlier run")
+    (folder / "driver" / "program.bin").write_text("of the build")
+    return folder / "driver"
 
 
 @pytest.mark.parametrize("board", boards.names())
@@ -23,8 +40,9 @@ def test_scripts_use_known_names_only(board: str, release: str, tmp_path: Path) 
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
     handoff = "xsa" if release >= "2019.2" else "hdf"
-    assert {"shifthw.bit", "shifthw.hwh", f"shifthw.{handoff}", "timing.rpt", "utilization.rpt", "power.rpt"} <= {
-        path.name for path in (vivado / "out").iterdir()}
+    assert {"shifthw.bit", "shifthw.hwh", f"shifthw.{handoff}", "timing.rpt", "utilization.rpt", "power.rpt"} <= names(
+        vivado / "out")
+    assert names(tmp_path / "driver") == {"shifthw.bit", "shifthw.hwh"}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +125,10 @@ MUTANTS = {
     "option without value": (
         "create_project.tcl", "-part $part -force", "-force -part", "zc706", "-part needs a value"),
     "too few arguments": ("block_design.tcl", "[lindex $found 0] $name", "$name", "zc706", "takes 3 to 3 arguments"),
-    "wrong part": ("settings.tcl", "xc7z045ffg900-2", "xc7z045ffg676-2", "zc706", "part 'xc7z045ffg676-2'"),
+    "wrong part": (
+        "settings.tcl", "xc7z045ffg900-2", "xc7z045ffg676-2", "zc706", "part xc7z045ffg676-2 is not in this Vivado"),
+    "part not asked for": (
+        "create_project.tcl", "get_parts -quiet $part", "get_part -quiet $part", "zc706", 'name "get_part"'),
     "missing control address": (
         "block_design.tcl", "map_segment ps/Data", "list", "zc706", "space /ps/Data: no segment"),
     "missing memory address": (
@@ -181,12 +202,15 @@ def test_mutant_is_caught(name: str, tmp_path: Path) -> None:
 def test_negative_slack_stops(tmp_path: Path) -> None:
     vivado = emit("zc706", tmp_path)
     assert run(vivado / "create_project.tcl").returncode == 0
+    driver = stale(tmp_path)
     done = run(vivado / "implement.tcl", slack="-0.017")
     assert done.returncode == 1
     assert "timing is not met: WNS is -0.017 ns at 200.000000 MHz; choose a slower clock" in done.stderr
-    assert {path.name for path in (vivado / "out").iterdir()} == {
-        "power.rpt", "timing.rpt", "utilization.rpt", "utilization_hierarchical.rpt"}
+    assert names(vivado / "out") == {"power.rpt", "timing.rpt", "utilization.rpt", "utilization_hierarchical.rpt"}
+    assert names(driver) == {"program.bin", "shifthw_driver"}
     assert run(vivado / "implement.tcl", slack="0.000").returncode == 0
+    assert names(driver) == {"program.bin", "shifthw_driver", "shifthw.bit", "shifthw.hwh"}
+    assert (driver / "shifthw.bit").read_bytes() == (vivado / "out" / "shifthw.bit").read_bytes() != b""
 
 
 @pytest.mark.parametrize("slack", ["", "NA"])
@@ -201,10 +225,107 @@ def test_no_slack_is_no_success(slack: str, tmp_path: Path) -> None:
 def test_failed_run_stops(stop: str, tmp_path: Path) -> None:
     vivado = emit("ultra96v1", tmp_path)
     assert run(vivado / "create_project.tcl").returncode == 0
+    driver = stale(tmp_path)
     done = run(vivado / "implement.tcl", stop=stop)
     assert (done.returncode, f"shifthw: {stop} stopped at 40%" in done.stderr) == (1, True)
+    assert f"see project/shifthw.runs/{stop}/runme.log" in done.stderr
+    assert "a licence for xczu3eg-sbva484-1-e is missing" in done.stderr
+    assert names(driver) == {"program.bin", "shifthw_driver"}
     # The next attempt succeeds.
     assert run(vivado / "implement.tcl").returncode == 0
+
+
+def test_handoff_missing_stops(tmp_path: Path) -> None:
+    vivado = emit("zc706", tmp_path)
+    assert run(vivado / "create_project.tcl").returncode == 0
+    driver = stale(tmp_path)
+    (handoff,) = (vivado / "project").rglob("system.hwh")
+    handoff.unlink()
+    done = run(vivado / "implement.tcl")
+    assert (done.returncode, "no system.hwh" in done.stderr) == (1, True)
+    assert names(driver) == {"program.bin", "shifthw_driver"}
+
+
+def test_new_project_removes_the_results_of_the_old_one(tmp_path: Path) -> None:
+    vivado, driver = emit("zc706", tmp_path), stale(tmp_path)
+    (vivado / "out").mkdir()
+    (vivado / "out" / "shifthw.bit").write_text("of an earlier run")
+    assert run(vivado / "create_project.tcl").returncode == 0
+    assert not (vivado / "out").exists()
+    assert names(driver) == {"program.bin", "shifthw_driver"}
+
+
+@pytest.mark.parametrize(("board", "told"), [("zc706", True), ("ultra96v1", False)])
+def test_note_on_the_licence(board: str, told: bool, tmp_path: Path) -> None:
+    done = run(emit(board, tmp_path) / "create_project.tcl")
+    assert done.returncode == 0
+    assert ("xc7z045ffg900-2 is reported to need a licence" in done.stdout) == told
+
+
+@pytest.mark.parametrize("board", boards.names())
+def test_part_not_installed_stops_before_anything_is_lost(board: str, tmp_path: Path) -> None:
+    vivado, driver = emit(board, tmp_path), stale(tmp_path)
+    done = run(vivado / "create_project.tcl", parts="0")
+    assert done.returncode == 1
+    assert f"part {boards.load(board).part} is not in this Vivado: add its device family" in done.stderr
+    assert "use an edition and a licence that cover it" in done.stderr
+    assert not (vivado / "project").exists()
+    assert "shifthw.bit" in names(driver)
+
+
+@pytest.mark.parametrize("board", boards.names())
+@pytest.mark.parametrize("release", ["2018.3", "2019.1", "2019.2", "2025.1"])
+def test_program(board: str, release: str, tmp_path: Path) -> None:
+    vivado = emit(board, tmp_path)
+    (vivado / "out").mkdir()
+    (vivado / "out" / "shifthw.bit").touch()
+    done = run(vivado / "program.tcl", release=release, devices=CHAINS[board])
+    assert done.returncode == 0, done.stderr
+    (device,) = (name for name in CHAINS[board].split() if name.startswith("xc"))
+    assert f"programmed {device} with {vivado}/out/shifthw.bit" in done.stdout
+    assert "the processor must have been started" in done.stdout
+    assert "under a running Linux leave this alone" in done.stdout
+    assert not (vivado / "project").exists()
+
+
+@pytest.mark.parametrize(("board", "chain"), [
+    ("zc706", "xczu3_0 arm_dap_1"), ("zc706", "xc7z045_0 xc7z045_1"), ("zc706", "xc7z0450_1"),
+    ("ultra96v2", "xczu39dr_0 arm_dap_1"), ("ultra96v2", "arm_dap_0"), ("ultra96v1", "xc7z045_1")])
+def test_program_on_another_chain_stops(board: str, chain: str, tmp_path: Path) -> None:
+    vivado = emit(board, tmp_path)
+    (vivado / "out").mkdir()
+    (vivado / "out" / "shifthw.bit").touch()
+    done = run(vivado / "program.tcl", devices=chain)
+    assert done.returncode == 1
+    assert "there must be one xc" in done.stderr
+    assert f"among '{chain}'" in done.stderr
+    assert "programmed" not in done.stdout
+
+
+def test_program_without_a_bitstream_stops(tmp_path: Path) -> None:
+    done = run(emit("zc706", tmp_path) / "program.tcl", devices=CHAINS["zc706"])
+    assert (done.returncode, "there is no out/shifthw.bit: make bitstream first" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(("what", "replacement", "message"), [
+    (">= 0", "< 0", 'invalid command name "open_hw"'),
+    ("connect_hw_server\n", "", "the link is at 'manager'"),
+    ("open_hw_target\n", "\n", "there must be one xc7z045 on the JTAG chain, not 0 among ''"),
+    ("current_hw_device $device\n", "", "is not the current device"),
+    ("PROGRAM.FILE", "PROGRAM_FILE", "'PROGRAM_FILE' is not known"),
+    ("set_property", "list", "there is no file ''"),
+    ("program_hw_devices", "program_hw_device", 'name "program_hw_device"'),
+])
+def test_mutant_of_program_is_caught(what: str, replacement: str, message: str, tmp_path: Path) -> None:
+    vivado = emit("zc706", tmp_path)
+    (vivado / "out").mkdir()
+    (vivado / "out" / "shifthw.bit").touch()
+    script = vivado / "program.tcl"
+    assert what in script.read_text()
+    script.write_text(script.read_text().replace(what, replacement))
+    done = run(script, devices=CHAINS["zc706"])
+    assert done.returncode == 1
+    assert message in done.stderr
 
 
 def test_buses_not_inferred_stop(tmp_path: Path) -> None:
@@ -241,7 +362,7 @@ def test_unanswered_segment_query_lets_vivado_assign(tmp_path: Path) -> None:
 def tool(tmp_path: Path) -> Path:
     """An executable in place of vivado."""
     path = tmp_path / "vivado tool"
-    path.write_text(f'#!/bin/sh\nexec {tclsh()} {STUB} -- "$@"\n')
+    path.write_text(f'#!/bin/sh\nexec {tclsh()} {STUB} devices "{CHAINS["zc706"]}" -- "$@"\n')
     path.chmod(0o755)
     return path
 
@@ -271,3 +392,36 @@ def test_make_project_and_a_failure(tool: Path, tmp_path: Path) -> None:
     (vivado / "zc706.xdc").write_text("wrong")
     assert make(vivado, tool).returncode != 0
     assert not (vivado / "out" / "done").exists()
+
+
+def test_make_bin_and_program_then_clean(tool: Path, tmp_path: Path) -> None:
+    build = tmp_path / "a build"
+    build.mkdir()
+    vivado = emit("zc706", build)
+    shutil.copytree(FOLDER / "driver" / "shifthw_driver", build / "driver" / "shifthw_driver",
+                    ignore=shutil.ignore_patterns("__pycache__"))
+    before = set(build.rglob("*"))
+    done = make(vivado, tool, "bin", f"PYTHON={sys.executable}")
+    assert done.returncode == 0, done.stderr
+    for folder in (vivado / "out", build / "driver"):
+        assert (folder / "shifthw.bin").read_bytes() == bytes.fromhex("ffffffff 665599aa")
+    assert "programmed xc7z045_1 with" in make(vivado, tool, "program").stdout
+    assert make(vivado, tool, "clean").returncode == 0
+    assert set(build.rglob("*")) == before
+
+
+def test_make_bin_without_the_driver_fails(tool: Path, tmp_path: Path) -> None:
+    (tmp_path / "build").mkdir()
+    vivado = emit("zc706", tmp_path / "build")
+    assert make(vivado, tool, "bin", f"PYTHON={sys.executable}").returncode != 0
+    assert "shifthw.bin" not in names(vivado / "out") | names(tmp_path / "build" / "driver")
+
+
+def test_make_runs_again_after_a_change_in_primitives(tool: Path, tmp_path: Path) -> None:
+    (tmp_path / "build").mkdir()
+    vivado = emit("zc706", tmp_path / "build")
+    (tmp_path / "build" / "rtl" / "primitives").mkdir()
+    assert make(vivado, tool).returncode == 0
+    assert "ready" not in make(vivado, tool).stdout
+    (tmp_path / "build" / "rtl" / "primitives" / "dot.v").touch()
+    assert "ready" in make(vivado, tool).stdout

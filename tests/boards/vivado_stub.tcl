@@ -4,11 +4,12 @@
 # It does not prove that Vivado accepts the design; legal values, timing and design rules are Vivado's alone.
 #
 # Options: release 2022.2; stop <run>: that run fails; slack <ns>: setup slack; hertz <factor>: of the clock got over
-# the clock asked for; segments <prefix>: address segments are called otherwise; inference 0: no buses of modules.
+# the clock asked for; segments <prefix>: address segments are called otherwise; inference 0: no buses of modules;
+# parts 0: no part is installed; devices <list>: what is on the JTAG chain.
 
 namespace eval vivado {
     variable option
-    array set option {release 2022.2 stop none slack 0.123 hertz 0.99999 segments "" inference 1}
+    array set option {release 2022.2 stop none slack 0.123 hertz 0.99999 segments "" inference 1 parts 1 devices ""}
     variable names [dict create]
     # Of the project: folder, part, sources, constraints; and of its state: run progress, top, validated.
     variable project [dict create]
@@ -167,6 +168,15 @@ proc vivado::do_create_project {given rest} {
     save_project
 }
 
+proc vivado::do_get_parts {given rest} {
+    variable option
+    set found [expr {$option(parts) && [known part [lindex $rest 0]] ? $rest : ""}]
+    if {$found eq "" && ![dict exists $given -quiet]} {
+        fail "get_parts: there is no '$rest'"
+    }
+    return $found
+}
+
 proc vivado::do_open_project {given rest} {
     variable project
     variable runs
@@ -230,12 +240,13 @@ proc vivado::read_arguments {arguments} {
 
 proc vivado::start {arguments} {
     variable option
+    variable project
     set split [lsearch -exact $arguments --]
     foreach {name value} [lrange $arguments 0 $split-1] {
         set option($name) $value
     }
     set folder [file dirname [file normalize [info script]]]
-    foreach part {modules design checks runs} {
+    foreach part {modules design checks runs hardware} {
         uplevel #0 [list source [file join $folder vivado_stub_$part.tcl]]
     }
     read_names [file join $folder vivado_names.tsv]
@@ -245,7 +256,9 @@ proc vivado::start {arguments} {
         puts stderr "ERROR: $message"
         exit 1
     }
-    save_project
+    if {[dict size $project]} {
+        save_project
+    }
 }
 
 vivado::start $argv

@@ -270,6 +270,8 @@ proc vivado::do_set_property {given rest} {
     variable cells
     variable project
     variable mapped
+    variable devices
+    variable programmed_with
     set pairs [expr {[dict exists $given -dict] ? [dict get $given -dict] : [lrange $rest 0 1]}]
     set object [lindex $rest end]
     foreach {name value} $pairs {
@@ -289,6 +291,9 @@ proc vivado::do_set_property {given rest} {
         } elseif {$object in {synth_1 impl_1}} {
             check_word $name property run
             check_word $value values $name
+        } elseif {$object in $devices} {
+            check_word $name property hw_device
+            set programmed_with $value
         } else {
             fail "set_property: there is no object '$object'"
         }

@@ -58,8 +58,20 @@ proc vivado::do_wait_on_run {given rest} {
     }
     dict set runs $run "done $step"
     if {$step eq "write_bitstream"} {
-        touch [file_of [dict get $project name].runs $run system_wrapper.bit]
+        write_bit [file_of [dict get $project name].runs $run system_wrapper.bit] [dict get $project part]
     }
+}
+
+# A bitstream's header, and of its contents nothing but the synchronisation word.
+proc vivado::write_bit {path part} {
+    touch $path
+    set file [open $path wb]
+    puts -nonewline $file [binary format H* 00090ff00ff00ff00ff0000001]
+    foreach {tag text} [list a system_wrapper b [string range $part 2 end] c 2022/10/14 d 05:00:03] {
+        puts -nonewline $file [binary format aSa*x $tag [expr {[string length $text] + 1}] $text]
+    }
+    puts -nonewline $file [binary format aIH* e 8 ffffffffaa995566]
+    close $file
 }
 
 proc vivado::run_property {run name} {

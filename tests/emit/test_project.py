@@ -55,7 +55,9 @@ def test_quote_refuses_what_tcl_cannot_write(text: str) -> None:
         tcl_quote(text)
 
 
-COMMON = {"Makefile", "block_design.tcl", "create_project.tcl", "implement.tcl", "settings.tcl", "shifthw_top.v"}
+COMMON = {"Makefile", "block_design.tcl", "create_project.tcl", "implement.tcl", "program.tcl", "results.tcl",
+          "settings.tcl", "shifthw_top.v"}
+OPEN = {"axi3_lite.v", "open_flow.mk", "open_top.v", "open_zc706.xdc", "settings.mk"}
 
 
 @pytest.mark.parametrize(("name", "own"), [
@@ -65,7 +67,8 @@ COMMON = {"Makefile", "block_design.tcl", "create_project.tcl", "implement.tcl",
 ])
 def test_files(name: str, own: set[str]) -> None:
     files = project_files(boards.load(name), engine_files=ENGINE)
-    assert set(files) == {f"vivado/{file}" for file in COMMON | own}
+    opened = {f"openflow/{file}" for file in OPEN} if name == "zc706" else set()
+    assert set(files) == {f"vivado/{file}" for file in COMMON | own} | opened
     assert list(files) == sorted(files)
     assert files == project_files(boards.load(name), engine_files=ENGINE[::-1])
 
@@ -112,7 +115,13 @@ def test_bad_project_name(name: str) -> None:
         project_files(boards.load("zc706"), engine_files=ENGINE, name=name)
 
 
-@pytest.mark.parametrize("files", [[], ["engine.sv"], ["/rtl/engine.v"], ["rtl/engine.v", "rtl/image.mem"]])
+def test_open_flow_settings() -> None:
+    lines = str(project_files(boards.load("zc706"), engine_files=ENGINE)["openflow/settings.mk"]).splitlines()
+    assert lines[1:] == ["PART = xc7z045ffg900-2", "ENGINE = ../rtl/array.v ../rtl/engine.v"]
+
+
+@pytest.mark.parametrize("files", [[], ["engine.sv"], ["/rtl/engine.v"], ["rtl/engine.v", "rtl/image.mem"],
+                                   ["rtl/$(shell exit).v"], ["my rtl/engine.v"], ["rtl/#.v"]])
 def test_bad_engine_files(files: list[str]) -> None:
     with pytest.raises(ShifthwError, match="engine files must be relative paths"):
         project_files(boards.load("zc706"), engine_files=files)
