@@ -37,6 +37,23 @@ def test_every_block_is_known() -> None:
     assert {name for name, _ in BLOCKS} == {"sh", "python"}
 
 
+@pytest.mark.slow
+def test_the_simulated_board_works(folder: Path) -> None:
+    if not (folder / "digits-zc706").exists():
+        test_build_commands_work(folder)
+    (block,) = (text for text in blocks("sh") if "shifthw serve" in text)
+    assert "bit-exact: yes" in shell(block, folder)
+
+
+def test_commands_on_the_board_are_the_drivers(folder: Path) -> None:
+    if not (folder / "digits-zc706").exists():
+        test_build_commands_work(folder)
+    verbs = re.findall(r"^sudo python3 -m shifthw_driver (\w+)", README, re.MULTILINE)
+    assert verbs == ["check", "run", "bench", "energy"]
+    for verb in verbs:
+        shell(f"python -B -m shifthw_driver {verb} --help", folder / "digits-zc706" / "driver")
+
+
 def test_make_targets_exist() -> None:
     targets = re.findall(r"^make (\w+)$", README, re.MULTILINE)
     assert targets == ["demo", "test", "slow"]
