@@ -16,6 +16,7 @@ from .accuracy import measure as measure_accuracy
 from .boards import Board
 from .emit.bundle import (
     MEASURED,
+    PAGE,
     RESULT,
     BadBuild,
     check_replaceable,
@@ -220,13 +221,13 @@ def measure_folder(
     folder: Path, board: measure.Board, *, bench_seconds: float, energy_seconds: float | None, say: measure.Say
 ) -> dict[str, object]:
     """`shifthw measure`: the contents of measured.json, which is now beside the build, and in its report.html."""
-    read_build(folder, [*NEEDED, "driver/driver.json", "report.html"])
+    read_build(folder, [*NEEDED, "driver/driver.json", PAGE])
     _check_result_place(folder, MEASURED)
     values = measure.measure(board, folder / "driver", bench_seconds=bench_seconds, energy_seconds=energy_seconds,
                              say=say)
     page = report_page(_read_json(folder / "report.json"), measured_rows(values))
     replace_file(folder / MEASURED, to_json(values))
-    replace_in_build(folder, "report.html", page.encode())
+    replace_in_build(folder, PAGE, page.encode())
     return values
 
 

@@ -20,9 +20,13 @@ from .exchange import exchange
 FORMAT = "shifthw-build-1"
 MANIFEST = "manifest.json"
 RESULT = "sim.json"
-"""What `shifthw sim` adds to a build; replaced together with it."""
+"""What `shifthw sim` adds."""
 MEASURED = "measured.json"
 """What `shifthw measure` adds."""
+DERIVED = (RESULT, MEASURED, "driver/check.json", "driver/bench.json", "driver/energy.json")
+"""What tools add to a build; replaced together with it."""
+PAGE = "report.html"
+"""What it restates."""
 CLOSED = "rtl"
 """Where a build holds nothing but what its manifest lists: a file more would be a part of the design."""
 
@@ -46,8 +50,7 @@ def write_build(folder: Path, files: Mapping[str, bytes], about: Mapping[str, ob
     """
     check_replaceable(folder)
     manifest = {**about, "format": FORMAT, "files": {path: _digest(files[path]) for path in sorted(files)}}
-    everything = {**files, MANIFEST: to_json(manifest)}
-    if _holds(folder, everything):
+    if _is_this_build(folder, files, manifest):
         return
     folder = _absolute(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,7 @@ def write_build(folder: Path, files: Mapping[str, bytes], about: Mapping[str, ob
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.{os.getpid()}-"))
     try:
         new = scratch / "new"
-        _write_tree(new, everything)
+        _write_tree(new, {**files, MANIFEST: to_json(manifest)})
         exchange(folder, new, scratch / "old")
         _sync_folder(folder.parent)
     finally:
@@ -158,10 +161,17 @@ def _guests(folder: Path, digests: Collection[str], inside: Path) -> list[str]:
     for path in inside.rglob("*"):
         name = path.relative_to(folder).as_posix()
         plain_folder = path.is_dir() and not path.is_symlink()
-        derived = name in (MANIFEST, RESULT, MEASURED) or name.startswith((f".{RESULT}.", f".{MEASURED}."))
+        if _is_cache(name):
+            continue
+        derived = name == MANIFEST or name in DERIVED or name.startswith((f".{RESULT}.", f".{MEASURED}."))
         if name not in folders if plain_folder else path.is_symlink() or not derived and name not in digests:
             guests.append(name)
     return sorted(guests)
+
+
+def _is_cache(name: str) -> bool:
+    """Whether Python left it when the driver was run in the build."""
+    return name.startswith("driver/") and "__pycache__" in PurePosixPath(name).parts
 
 
 def _absolute(folder: Path) -> Path:
@@ -169,8 +179,19 @@ def _absolute(folder: Path) -> Path:
     return folder.resolve() if ".." in folder.parts else folder.absolute()
 
 
-def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:
-    return all((folder / path).is_file() and (folder / path).read_bytes() == data for path, data in files.items())
+def _is_this_build(folder: Path, files: Mapping[str, bytes], manifest: dict[str, object]) -> bool:
+    """Whether this build is there already; what was measured on a board, and is in its page, is kept then."""
+    restated = {PAGE} if (folder / MEASURED).is_file() else set()
+    old = _manifest(folder)
+    return old is not None and _without(old, restated) == _without(manifest, restated) and all(
+        (folder / path).is_file() and (folder / path).read_bytes() == data
+        for path, data in files.items() if path not in restated)
+
+
+def _without(manifest: dict[str, object], paths: Collection[str]) -> dict[str, object]:
+    files = manifest["files"]
+    assert isinstance(files, dict)          # _manifest saw to it
+    return {**manifest, "files": {path: digest for path, digest in files.items() if path not in paths}}
 
 
 def _manifest(folder: Path) -> dict[str, object] | None:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import signal
 import subprocess
@@ -7,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from shifthw.emit import bundle
-from shifthw.emit.bundle import BadBuild, check_replaceable, read_build, write_build
+from shifthw.emit.bundle import BadBuild, check_replaceable, read_build, replace_in_build, write_build
 from shifthw.errors import OutputInTheWay
 
-FILES = {"rtl/top.v": b"module top; endmodule\n", "program.bin": bytes(range(256)), "vivado/settings.tcl": b"set a 1\n"}
+FILES = {"rtl/top.v": b"module top; endmodule\n", "program.bin": bytes(range(256)), "vivado/settings.tcl": b"set a 1\n",
+         "report.html": b"<html>"}
 OTHER = {"rtl/other.v": b"module other; endmodule\n"}
 
 
@@ -49,6 +51,39 @@ def test_the_same_build_again_changes_nothing(tmp_path: Path) -> None:
     write_build(folder, FILES, {})
     assert folder.stat().st_ino == before
     assert (folder / "sim.json").exists()
+
+
+def test_what_was_measured_outlives_the_same_build_and_no_other(tmp_path: Path) -> None:
+    folder = tmp_path / "build"
+    write_build(folder, FILES, {})
+    (folder / "measured.json").write_text("{}")
+    replace_in_build(folder, "report.html", b"with what was measured")
+    assert read_build(folder)["files"] != {path: hashlib.sha256(data).hexdigest() for path, data in FILES.items()}
+    write_build(folder, FILES, {})
+    assert tree(folder)["report.html"] == b"with what was measured" and (folder / "measured.json").exists()
+    write_build(folder, FILES, {"clock_mhz": 100})
+    assert tree(folder)["report.html"] == FILES["report.html"] and not (folder / "measured.json").exists()
+
+
+def test_what_the_driver_leaves_in_a_build_does_not_stop_the_next(tmp_path: Path) -> None:
+    folder = tmp_path / "build"
+    write_build(folder, {**FILES, "driver/shifthw_driver/cli.py": b""}, {})
+    (folder / "driver" / "bench.json").write_text("{}")
+    (folder / "driver" / "shifthw_driver" / "__pycache__").mkdir()
+    (folder / "driver" / "shifthw_driver" / "__pycache__" / "cli.pyc").write_text("")
+    write_build(folder, OTHER, {})
+    assert sorted(tree(folder)) == ["manifest.json", "rtl/other.v"]
+
+
+@pytest.mark.parametrize("name", ["driver/shifthw.bit", "driver/out.npy", "__pycache__/mine.py"])
+def test_what_a_user_has_in_a_build_stops_the_next(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "build"
+    write_build(folder, {**FILES, "driver/shifthw_driver/cli.py": b""}, {})
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("hours of work")
+    with pytest.raises(OutputInTheWay):
+        write_build(folder, OTHER, {})
+    assert (folder / name).read_text() == "hours of work"
 
 
 def test_a_damaged_build_is_not_called_the_same(tmp_path: Path) -> None:

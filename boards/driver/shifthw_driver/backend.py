@@ -41,10 +41,12 @@ class Backend(ABC):
 
     name : for people
     late_seconds : how late the driver may notice that the engine is done, in seconds of `now`
+    shortest_wait : seconds below which `wait` would take longer than asked; registers are read at once instead
     """
 
     name: str
     late_seconds: float = 1.0
+    shortest_wait: float = 200e-6
 
     def __enter__(self) -> "Backend":
         return self

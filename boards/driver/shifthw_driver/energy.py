@@ -9,17 +9,16 @@ readings within a round is, and are widened by what the sensor's quantization ca
 from __future__ import annotations
 
 import math
-import threading
 import time
 from abc import ABC, abstractmethod
-from bisect import bisect_left, bisect_right
-from contextlib import contextmanager
-from typing import Any, Callable, ContextManager, Iterator, NamedTuple, Sequence
+from typing import Any, Callable
 
 import numpy as np
 
+from .confidence import hidden, step_size, student, update_interval
 from .errors import DriverError, NoRails
-from .rails import Rail, Rails, never_changed
+from .rails import Rails, never_changed
+from .sampling import Block, Sampler, Sampling, in_thread
 
 PHASES = ("idle", "idle-clocked", "running")
 ROUND = (("idle", 0.5), ("idle-clocked", 0.5), ("running", 1.0), ("idle-clocked", 0.5), ("idle", 0.5))
@@ -43,159 +42,6 @@ class Workload(ABC):
     @abstractmethod
     def run(self, until: float) -> int:
         """Classifies images without a pause until the clock of `measure` reads `until`, in s; how many."""
-
-
-Sampling = Callable[[Callable[[], None], float], ContextManager[None]]
-"""Calls a function about every so many seconds, beside what happens within the context."""
-
-
-def pauses(interval: float) -> Iterator[float]:
-    """Seconds between readings: `interval` on average, never a period that a periodic load could share."""
-    k = 0
-    while True:
-        k += 1
-        yield interval * (0.5 + k * 0.6180339887498949 % 1)
-
-
-@contextmanager
-def in_thread(step: Callable[[], None], interval: float) -> Iterator[None]:
-    """Sampling by a thread. What `step` raises is raised when the context is left."""
-    stop = threading.Event()
-    failures: list[BaseException] = []
-
-    def loop() -> None:
-        try:
-            for pause in pauses(interval):
-                step()
-                if stop.wait(pause):
-                    return
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=loop, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-    if failures:
-        raise failures[0]
-
-
-class Block(NamedTuple):
-    """A stretch of one phase without the time that it took to settle.
-
-    start, stop : s
-    images : classified in it
-    """
-
-    phase: str
-    round: int
-    start: float
-    stop: float
-    images: int
-
-
-class Sampler:
-    """Readings of one rail over time.
-
-    times : s, of each reading
-    values : of each reading, what `rail.read` gives
-    faults : readings that failed
-    """
-
-    def __init__(self, rail: Rail, clock: Callable[[], float]) -> None:
-        self.rail = rail
-        self.times: list[float] = []
-        self.values: list[tuple[float, ...]] = []
-        self.faults: list[NoRails] = []
-        self._clock = clock
-
-    def step(self) -> None:
-        """Reads once. The time is the middle of the transfer."""
-        before = self._clock()
-        try:
-            values = self.rail.read()
-        except NoRails as fault:
-            self.faults.append(fault)
-            return
-        self.times.append((before + self._clock()) / 2)
-        self.values.append(values)
-
-    def within(self, blocks: Sequence[Block]) -> np.ndarray:
-        """float64[readings, sources] that fall into the blocks."""
-        values = [value for block in blocks for value in self.values[self._slice(block)]]
-        return np.array(values).reshape(len(values), len(self.rail.sources))
-
-    def joules(self, block: Block) -> float:
-        """Energy within a block: linear between readings, constant before the first and after the last."""
-        inside = self._slice(block)
-        if not self.times[inside]:
-            fault = f" ({self.faults[-1]})" if self.faults else ""
-            raise NoRails(f"rail {self.rail.known.name}: no reading in {block.stop - block.start:.2f} s of "
-                          f"{block.phase}{fault}; must be one at least; measure longer")
-        watts = np.prod(np.array(self.values[inside]), axis=1)
-        times = np.array([block.start, *self.times[inside], block.stop])
-        watts = np.concatenate([watts[:1], watts, watts[-1:]])
-        return float(np.sum(np.diff(times) * (watts[1:] + watts[:-1]) / 2))
-
-    def _slice(self, block: Block) -> slice:
-        return slice(bisect_left(self.times, block.start), bisect_right(self.times, block.stop))
-
-
-def student(degrees: int, confidence: float = 0.95) -> float:
-    """The half-width that holds `confidence` of Student's t distribution, for 1 degree of freedom and more."""
-    def inside(t: float) -> float:
-        angle = math.atan(t / math.sqrt(degrees))
-        term, total = (math.cos(angle), 0.0) if degrees % 2 else (1.0, 0.0)
-        for k in range(degrees // 2):
-            total += term
-            term *= math.cos(angle) ** 2 * (2 * k + 1 + degrees % 2) / (2 * k + 2 + degrees % 2)
-        total *= math.sin(angle)
-        return 2 / math.pi * (angle + total) if degrees % 2 else total
-
-    low, high = 0.0, 1e6
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if inside(middle) < confidence else (low, middle)
-    return high
-
-
-def step_size(values: np.ndarray) -> float | None:
-    """The smallest difference of two readings; None if all are the same."""
-    steps = np.diff(np.unique(values))
-    return float(steps.min()) if steps.size else None
-
-
-def hidden(values: np.ndarray, step: float) -> float:
-    """How far the mean of quantized readings can be from that of the quantity.
-
-    Noise or drift of some steps averages the rounding out; readings that do not leave two levels can be off by half a
-    step. Between: the largest term of the sawtooth's Fourier series under a normal distribution.
-    """
-    _, counts = np.unique(values, return_counts=True)
-    if np.count_nonzero(counts >= 0.05 * values.size) < 3:
-        return step / 2
-    variance = max(float(values.var()) / step ** 2 - 1 / 12, 0.0)
-    return step * min(0.5, math.exp(-2 * math.pi ** 2 * variance) / math.pi)
-
-
-def update_interval(times: Sequence[float], values: Sequence[float], blocks: Sequence[Block]) -> float | None:
-    """Seconds between updates of a sensor that repeats its value between them; None if every reading may be new, or
-    too few changes within the blocks tell."""
-    at = np.array(times)
-    changes = at[1:][np.diff(np.array(values)) != 0]
-    # The change of phase itself shows between the blocks, however quick the sensor is.
-    within = np.zeros(changes.size, bool)
-    for block in blocks:
-        within |= (changes >= block.start) & (changes <= block.stop)
-    runs = np.diff(changes)[within[1:]]
-    if runs.size < 10:
-        return None
-    shortest = float(np.percentile(runs, 5))
-    interval = float(np.median(runs[runs <= 1.5 * shortest]))
-    return interval if interval > 2 * float(np.median(np.diff(at))) else None
 
 
 def measure(rails: Rails, workload: Workload, seconds: float, *, rounds: int = 10, settle: float = 1.5,

@@ -11,8 +11,6 @@ from .registers import Control, ErrorCode, Register, Status
 
 STALL_FACTOR = 40
 """A run may take this many times the cycles that it needs without waiting for the memory."""
-SHORTEST_POLL = 20e-6
-"""Seconds between two looks at STATUS, at least."""
 RESET_CYCLES = 100_000
 """A reset waits for the bus transfers that are under way; so many cycles are plenty."""
 
@@ -112,7 +110,7 @@ class Engine:
                 self.loaded = None
                 raise EngineHang("engine: is not idle after a reset, a transfer on its bus never ended: load the "
                                  "bitstream again, and if that does not help start the board again")
-            self.backend.wait(max(seconds / 50, SHORTEST_POLL))
+            self._pause(seconds / 50)
 
     def _recover_if_stopped(self) -> None:
         status = self.backend.read(Register.STATUS)
@@ -125,7 +123,7 @@ class Engine:
         end = self.backend.now() + STALL_FACTOR * expected + RESET_CYCLES / self._hertz() + self.backend.late_seconds
         pause = expected
         while True:
-            self.backend.wait(max(pause, SHORTEST_POLL))
+            self._pause(pause)
             status = self.backend.read(Register.STATUS)
             if status & Status.ERROR:
                 self._raise_error(doing)
@@ -137,6 +135,10 @@ class Engine:
                                  "times as many, was reset and works again: run `check`; if it comes back, the memory "
                                  "is too busy or does not answer")
             pause = expected / 20
+
+    def _pause(self, seconds: float) -> None:
+        if seconds >= self.backend.shortest_wait:
+            self.backend.wait(seconds)
 
     def _raise_error(self, doing: str) -> None:
         code = self.backend.read(Register.ERROR)

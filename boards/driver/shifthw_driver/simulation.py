@@ -79,6 +79,7 @@ class SimulationBackend(Backend):
 
     name = "simulation"
     late_seconds = 0.0
+    shortest_wait = 0.0
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shifthw_driver import energy, rails
+from shifthw_driver import confidence, energy, rails, sampling
 from shifthw_driver.errors import DriverError, NoRails
 
 from .fake_hwmon import FakeHwmon, FakeWork, Time
@@ -127,46 +127,46 @@ def test_slow_change_after_a_change_of_phase_is_discarded() -> None:
 
 def test_sampler_weights_by_time() -> None:
     now = Time()
-    sampler = energy.Sampler(rail(lambda: now.now ** 2), now.clock)
+    sampler = sampling.Sampler(rail(lambda: now.now ** 2), now.clock)
     for now.now in (0.0, 1.0, 3.0, 10.0):
         sampler.step()
-    assert sampler.joules(energy.Block("idle", 0, 0.0, 10.0, 0)) == 0.5 + 2 * 5.0 + 7 * 54.5
-    assert sampler.joules(energy.Block("idle", 0, 0.5, 4.0, 0)) == 0.5 * 1.0 + 2 * 5.0 + 1.0 * 9.0
-    assert sampler.within([energy.Block("idle", 0, 1.0, 3.0, 0)]).tolist() == [[1.0], [9.0]]
+    assert sampler.joules(sampling.Block("idle", 0, 0.0, 10.0, 0)) == 0.5 + 2 * 5.0 + 7 * 54.5
+    assert sampler.joules(sampling.Block("idle", 0, 0.5, 4.0, 0)) == 0.5 * 1.0 + 2 * 5.0 + 1.0 * 9.0
+    assert sampler.within([sampling.Block("idle", 0, 1.0, 3.0, 0)]).tolist() == [[1.0], [9.0]]
     with pytest.raises(NoRails, match=r"rail CORE: no reading in 1\.00 s of idle; .*measure longer"):
-        sampler.joules(energy.Block("idle", 0, 4.0, 5.0, 0))
+        sampler.joules(sampling.Block("idle", 0, 4.0, 5.0, 0))
 
 
 def test_product_of_voltage_and_current_is_integrated() -> None:
     now = Time()
     both = rails.Rail(ACCELERATOR, (lambda: 1.0 + now.now, lambda: 2.0 - now.now), ("V", "A"))
-    sampler = energy.Sampler(both, now.clock)
+    sampler = sampling.Sampler(both, now.clock)
     for now.now in (0.0, 1.0):
         sampler.step()
-    assert sampler.joules(energy.Block("running", 0, 0.0, 1.0, 1)) == 2.0
+    assert sampler.joules(sampling.Block("running", 0, 0.0, 1.0, 1)) == 2.0
 
 
 @pytest.mark.parametrize(("degrees", "value"), [
     (1, 12.70620), (2, 4.302653), (3, 3.182446), (5, 2.570582), (9, 2.262157), (10, 2.228139), (30, 2.042272),
     (120, 1.979930)])
 def test_student(degrees: int, value: float) -> None:
-    assert energy.student(degrees) == pytest.approx(value, rel=1e-6)
+    assert confidence.student(degrees) == pytest.approx(value, rel=1e-6)
 
 
 def test_step_size() -> None:
-    assert energy.step_size(np.array([0.125, 0.125, 0.109, 0.14])) == pytest.approx(0.015)
-    assert energy.step_size(np.array([0.125, 0.125])) is None
+    assert confidence.step_size(np.array([0.125, 0.125, 0.109, 0.14])) == pytest.approx(0.015)
+    assert confidence.step_size(np.array([0.125, 0.125])) is None
 
 
 def test_hidden_by_quantization() -> None:
     rng = np.random.default_rng(0)
-    assert energy.hidden(np.full(50, 0.3), 0.1) == 0.05
-    assert energy.hidden(np.array([0.1] * 50 + [0.2] * 50), 0.1) == 0.05
-    assert energy.hidden(np.round(rng.normal(0.3, 1.0, 10_000)), 1.0) < 1e-6
+    assert confidence.hidden(np.full(50, 0.3), 0.1) == 0.05
+    assert confidence.hidden(np.array([0.1] * 50 + [0.2] * 50), 0.1) == 0.05
+    assert confidence.hidden(np.round(rng.normal(0.3, 1.0, 10_000)), 1.0) < 1e-6
     for sigma in (0.35, 0.5):  # worse than what any mean shows
         worst = max(abs(float(np.round(rng.normal(offset, sigma, 400_000)).mean()) - offset)
                     for offset in np.arange(0, 1, 0.125))
-        assert worst < energy.hidden(np.round(rng.normal(0.3, sigma, 10_000)), 1.0) + 0.003
+        assert worst < confidence.hidden(np.round(rng.normal(0.3, sigma, 10_000)), 1.0) + 0.003
 
 
 @pytest.mark.parametrize("quantum", [1e-3, 1.0])  # 1.0 repeats its value at a third of the updates
@@ -174,16 +174,16 @@ def test_update_interval(quantum: float) -> None:
     rng = np.random.default_rng(0)
     times = np.cumsum(rng.uniform(0.01, 0.03, 5000))
     held = quantum * np.round(rng.standard_normal(1000)[(times / 0.25).astype(int)] / quantum)
-    blocks = [energy.Block("idle", k, 10.0 * k + 1.5, 10.0 * k + 10.0, 0) for k in range(10)]
-    assert energy.update_interval(times.tolist(), held.tolist(), blocks) == pytest.approx(0.25, rel=0.05)
+    blocks = [sampling.Block("idle", k, 10.0 * k + 1.5, 10.0 * k + 10.0, 0) for k in range(10)]
+    assert confidence.update_interval(times.tolist(), held.tolist(), blocks) == pytest.approx(0.25, rel=0.05)
 
 
 def test_no_update_interval() -> None:
     rng = np.random.default_rng(0)
     times = np.cumsum(rng.uniform(0.01, 0.03, 5000))
-    blocks = [energy.Block("idle", k, 3.0 * k + 1.5, 3.0 * k + 3.0, 0) for k in range(33)]
+    blocks = [sampling.Block("idle", k, 3.0 * k + 1.5, 3.0 * k + 3.0, 0) for k in range(33)]
     for values in (rng.standard_normal(5000), np.ones(5000), (times / 3.0).astype(int)):
-        assert energy.update_interval(times.tolist(), values.tolist(), blocks) is None
+        assert confidence.update_interval(times.tolist(), values.tolist(), blocks) is None
 
 
 def noisy(seed: int, quantum: float, sigma: float) -> tuple[float, float]:
@@ -409,12 +409,12 @@ def test_fault_of_the_thread_is_raised() -> None:
     def step() -> None:
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), energy.in_thread(step, 0.001):
+    with pytest.raises(ZeroDivisionError), sampling.in_thread(step, 0.001):
         time.sleep(0.01)
 
 
 def test_pauses_keep_the_average() -> None:
-    some = energy.pauses(0.02)
+    some = sampling.pauses(0.02)
     values = [next(some) for _ in range(1000)]
     assert np.mean(values) == pytest.approx(0.02, rel=1e-3)
     assert min(values) >= 0.01

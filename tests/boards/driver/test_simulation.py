@@ -74,7 +74,7 @@ def test_check_is_bit_exact_and_counts_what_the_cycle_model_says(desk: Desk) -> 
     assert found["bit_exact"] and found["first_mismatch"] is None
     assert found["images"] == program.config.images + 1
     assert found["cycles"] == found["cycles_predicted"] == program.cycles(2)
-    assert "64-bit bus and back" in done.stdout and "bit-exact: yes" in done.stdout
+    assert "-bit bus and back" in done.stdout and "bit-exact: yes" in done.stdout
 
 
 def test_run_gives_the_golden_models_integers(desk: Desk, tmp_path: Path) -> None:
@@ -276,3 +276,18 @@ def test_buffers_are_given_back(accelerator: Accelerator) -> None:
     first = accelerator.backend.allocate(4096)
     assert first.address == 0x1000_0000, "nothing is taken any more"
     first.free()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("network", "board"), [("digits", "zc706"), ("digits", "ultra96v2"), ("resnet8", "zc706"),
+                                                ("resnet8", "ultra96v2")])
+def test_builds_as_they_go_to_boards_run_on_a_simulated_one(
+    network: str, board: str, simulator_cache: Path, tmp_path: Path
+) -> None:
+    """With the array that the compiler chooses, at the board's width of the bus."""
+    folder = build(network, tmp_path, board=board)
+    with serving(folder, simulator_cache, tmp_path) as server:
+        desk = Desk(folder, server)
+        test_check_is_bit_exact_and_counts_what_the_cycle_model_says(desk)
+        test_run_gives_the_golden_models_integers(desk, tmp_path)
+        test_bench_counts_exactly_and_agrees_with_the_report(desk)
