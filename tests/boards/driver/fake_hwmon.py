@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from shifthw_driver.energy import Workload, pauses
+from shifthw_driver.energy import Workload
+from shifthw_driver.sampling import pauses
 
 Load = Callable[[str, float], float]
 """Power of a rail at a time, W."""
