@@ -55,7 +55,8 @@ class Stages:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
@@ -73,8 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _terminate(*_: object) -> NoReturn:
-    raise SystemExit(143)                   # unwinds, so that temporary folders go
+def _terminate(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)          # unwinds, so that temporary folders go
 
 
 def _parser() -> argparse.ArgumentParser:

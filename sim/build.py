@@ -34,7 +34,7 @@ class Engine(Enum):
     FAST = "fast"
     """A small C++ program: no Python while it runs."""
     SERVER = "server"
-    """A C++ program that a driver in another process tells what to do."""
+    """A C++ program that a driver in another process tells what to do; it runs no jobs."""
 
 
 class BuildFailed(RuntimeError):

@@ -30,7 +30,8 @@ class Server:
             self._scratch.cleanup()
             raise
         assert self._process.stdout is not None and self._process.stderr is not None
-        if self._process.stdout.readline() != "ready\n":
+        self._listening = self._process.stdout.readline() == "ready\n"
+        if not self._listening:
             reason = self._process.stderr.read().strip()
             self.__exit__(None, None, None)
             raise SimulationFailed(f"simulation: the server did not start ({reason or 'no reason given'}): use another "
@@ -41,7 +42,8 @@ class Server:
                  trace: TracebackType | None) -> None:
         self._process.kill()
         self._process.communicate()
-        self.socket.unlink(missing_ok=True)
+        if self._listening:                 # else what is at the socket's place is somebody else's
+            self.socket.unlink(missing_ok=True)
         self._scratch.cleanup()
 
     def wait(self) -> None:

@@ -1,7 +1,8 @@
 """A program that moves patterns through an engine: memory -> feature rows -> memory, no layer between.
 
 The driver runs it before the first inference. What comes back wrong points at the bus, its width or the buffers,
-while a network's results would only be wrong.
+while a network's results would only be wrong. Rows of pixels and results leave bits of a beat unused; so the program
+also carries patterns over all bits of the bus, in weights that nothing uses, which the engine's checksum compares.
 """
 
 import dataclasses
@@ -16,6 +17,8 @@ from ..tensor_layout import TensorLayout
 
 MOST_ROWS = 128
 """Of the feature memory that the patterns fill."""
+MOST_WEIGHT_WORDS = 64
+"""Of the weight memory that patterns fill."""
 NAME = "memory_test"
 
 
@@ -37,8 +40,8 @@ def memory_test(program: Program) -> Program:
     return dataclasses.replace(
         program, name=NAME, instructions=tuple(layout.encode(opcode=opcode, **fields) for opcode, fields, _ in drafts),
         targets=(source.name, "", source.name, ""),
-        **{name: getattr(program, name)[:0]
-           for name in ("step_words", "weight_words", "start_words", "scale_words", "table_words")},
+        **{name: getattr(program, name)[:0] for name in ("step_words", "start_words", "scale_words", "table_words")},
+        weight_words=_bus_patterns(program),
         source=source, result=result, result_shape=result.shape, tensors={source.name: source, result.name: result},
         layers=(), rows_used=rows, cycles_prologue=cycles[0], cycles_per_batch=sum(cycles[1:]), metadata={})
 
@@ -57,6 +60,17 @@ def patterns(program: Program) -> np.ndarray:
         list(np.random.default_rng(0).integers(0, mask, (images, size), endpoint=True)),
     ]
     return np.array([image for batch in batches for image in batch], np.int64).reshape(-1, *shape)
+
+
+def _bus_patterns(program: Program) -> np.ndarray:
+    """Weight words uint8[words, bytes] whose beats are alternating bits, a one that walks over the bus, and noise."""
+    c = program.config
+    beat, columns = c.axi_data_bits // 8, -(-c.weight_word_bits // c.axi_data_bits)
+    words = min(c.weight_words, MOST_WEIGHT_WORDS)
+    walking = [(1 << bit).to_bytes(beat, "little") for bit in range(c.axi_data_bits)]
+    fixed = np.frombuffer(b"".join([b"\x55" * beat, b"\xaa" * beat, *walking]), np.uint8).reshape(-1, beat)
+    noise = np.random.default_rng(0).integers(0, 256, (words * columns, beat), dtype=np.uint8)
+    return np.concatenate([fixed, noise])[:words * columns].reshape(words, -1)
 
 
 def _layouts(program: Program, rows: int) -> tuple[TensorLayout, TensorLayout]:

@@ -3,10 +3,13 @@
 #include <csignal>
 #include <cstdio>
 #include <sstream>
+#include <stdexcept>
 #include <string>
+#include <vector>
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -50,33 +53,54 @@ public:
     }
 
     std::string answer(const std::string& request) {
-        std::istringstream words(request);
-        std::string verb, name;
-        uint64_t first = 0, second = 0;
-        words >> verb;
-        if (verb == "fault") words >> name;
-        words >> first >> second;
-        if (verb == "read") return number(pins_.read(uint32_t(first)));
-        if (verb == "cycles") return number(pins_.clocks());
-        if (verb == "memory") return number(address_) + " " + std::to_string(file_.size()) + " " + path_;
-        if (verb == "write") {
-            pins_.write(uint32_t(first), uint32_t(second));
-        } else if (verb == "wait") {
-            for (uint64_t i = 0; i < first && !pins_.irq(); ++i) pins_.cycle();
-        } else if (verb == "reset") {
-            pins_.reset();
-        } else if (verb != "fault" || !set_fault(name, first)) {
+        std::istringstream text(request);
+        std::vector<std::string> words;
+        for (std::string word; text >> word;) words.push_back(word);
+        try {
+            return obey(words);
+        } catch (const std::logic_error&) {     // no number, or too few words
             return "failure no such request: " + request;
         }
-        return "ok";
     }
 
 private:
     static std::string number(uint64_t value) { return "ok " + std::to_string(value); }
 
+    static uint64_t value(const std::string& word, uint64_t end) {
+        size_t used = 0;
+        const uint64_t found = std::stoull(word, &used);
+        if (used != word.size() || word[0] == '-' || (end && found >= end)) throw std::invalid_argument(word);
+        return found;
+    }
+
+    std::string obey(const std::vector<std::string>& words) {
+        const std::string& verb = words.at(0);
+        const auto is = [&](const char* name, size_t size) { return verb == name && words.size() == size; };
+        if (is("read", 2)) return number(pins_.read(offset(words[1])));
+        if (is("cycles", 1)) return number(pins_.clocks());
+        if (is("memory", 1)) return number(address_) + " " + std::to_string(file_.size()) + " " + path_;
+        if (is("write", 3)) {
+            pins_.write(offset(words[1]), uint32_t(value(words[2], uint64_t(1) << 32)));
+        } else if (is("wait", 2)) {
+            const uint64_t cycles = value(words[1], 0);
+            for (uint64_t i = 0; i < cycles && !pins_.irq(); ++i) pins_.cycle();
+        } else if (is("reset", 1)) {
+            pins_.reset();
+        } else if (!is("fault", 3) || !set_fault(words[1], value(words[2], 0))) {
+            throw std::invalid_argument(verb);
+        }
+        return "ok";
+    }
+
+    static uint32_t offset(const std::string& word) {
+        const uint64_t found = value(word, 4096);
+        if (found % 4) throw std::invalid_argument(word);
+        return uint32_t(found);
+    }
+
     bool set_fault(const std::string& name, uint64_t value) {
         Faults& faults = memory_.faults;
-        if (name == "none") return faults = Faults(), true;
+        if (name == "none") return faults = Faults(), true;     // its value does not matter
         if (name == "skip") return faults.skip_beats = value, true;
         if (name == "read") return faults.refuse_reads = value, true;
         if (name == "write") return faults.refuse_writes = value, true;
@@ -126,6 +150,7 @@ int main(int argc, char** argv) {
         return 2;
     }
     std::signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);       // nobody else would end it, or would remove what it serves
     try {
         Server server(argv[2], std::stoull(argv[3]));
         const int listener = listen_at(argv[1]);

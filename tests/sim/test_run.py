@@ -14,7 +14,7 @@ BATCH_BYTES = 32
 CONFIG = 0x1234_5678
 
 
-@pytest.fixture(scope="module", params=list(Engine), ids=lambda engine: engine.value)
+@pytest.fixture(scope="module", params=[Engine.COCOTB, Engine.FAST], ids=lambda engine: engine.value)
 def engine(request: pytest.FixtureRequest) -> Engine:
     return request.param
 

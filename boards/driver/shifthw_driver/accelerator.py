@@ -1,6 +1,6 @@
 """An engine that is ready to classify: the bitstream loaded, the clock set, the self-checks passed."""
 
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterable, Iterator, List, Tuple
 
 import numpy as np
 
@@ -33,6 +33,9 @@ class Accelerator:
     def configure(self, load_bitstream: bool = True) -> None:
         """Loads the bitstream (unless told not to), sets the clock, makes sure that the engine is the build's."""
         self.notes.clear()
+        self.engine.loaded = None
+        # The clock first, so that the design does not come up at a faster one, and again: loading may change it.
+        self.backend.set_clock(self.folder.settings.clock_mhz)
         self.backend.configure(self.folder.bitstream if load_bitstream else None)
         self._set_clock()
         self.engine.identify()
@@ -40,16 +43,20 @@ class Accelerator:
 
     def classify(self, images: np.ndarray) -> Tuple[np.ndarray, List[Counters]]:
         """Outputs int64[n, c, h, w] of images [n, c, h, w] as images.integers takes them, and what each run counted."""
-        integers = image_rules.integers(images, self.folder.preprocess)
-        return self.execute(self.folder.network, integers)
+        job, rule = self.folder.network, self.folder.preprocess
+        image_rules.check(images, rule, job)
+        return self._execute(job, (image_rules.integers(part, rule) for part in self._parts(job, images)))
 
     def execute(self, job: Job, images: np.ndarray) -> Tuple[np.ndarray, List[Counters]]:
         """Outputs of a job for its integers."""
         job.check(images)
+        return self._execute(job, self._parts(job, images))
+
+    def _execute(self, job: Job, parts: Iterable[np.ndarray]) -> Tuple[np.ndarray, List[Counters]]:
         if self.engine.loaded is not job:
             self.engine.load(job)
         outputs, counted = [], []
-        for part in self._parts(job, images):
+        for part in parts:
             self.place(job, part)
             counted.append(self.run_placed(job.batches(len(part))))
             outputs.append(self.results(job, len(part)))
@@ -80,9 +87,11 @@ class Accelerator:
         return job.unpack(np.array(self._buffers["results"].data[:size]), images)
 
     def close(self) -> None:
-        """Gives the buffers back."""
+        """Gives the buffers back, but those to which a stuck engine may still write."""
         while self._buffers:
-            self._buffers.popitem()[1].free()
+            _, buffer = self._buffers.popitem()
+            if not self.engine.stuck:
+                buffer.free()
 
     def _parts(self, job: Job, images: np.ndarray) -> Iterator[np.ndarray]:
         size = self.most_batches(job) * job.batch

@@ -24,12 +24,13 @@ class Buffer(ABC):
     data: np.ndarray
 
     @abstractmethod
-    def to_device(self) -> None:
-        """After the processor wrote to `data`, before the engine reads it: cached writes go to memory."""
+    def to_device(self, size: int) -> None:
+        """After the processor wrote to the first `size` bytes of `data`, before the engine reads or writes them: cached
+        writes go to memory."""
 
     @abstractmethod
-    def from_device(self) -> None:
-        """After the engine wrote, before the processor reads `data`: stale cache lines are dropped."""
+    def from_device(self, size: int) -> None:
+        """After the engine wrote, before the processor reads the first `size` bytes: stale cache lines are dropped."""
 
     @abstractmethod
     def free(self) -> None:
@@ -61,7 +62,8 @@ class Backend(ABC):
 
     @abstractmethod
     def set_clock(self, mhz: float) -> float:
-        """Sets the engine's clock to the nearest that the processor offers; what it reads back, in MHz."""
+        """Sets the engine's clock to the fastest that the processor offers up to 0.5 % above `mhz`, or to its slowest;
+        what it reads back, in MHz."""
 
     @abstractmethod
     def clock_mhz(self) -> float:

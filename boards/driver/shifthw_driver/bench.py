@@ -42,6 +42,7 @@ def bench(accelerator: Accelerator, seconds: float) -> Dict[str, Any]:
         "frames_per_second_with_packing": whole.frames_per_second,
         "latency_ms": {**{f"p{share}": float(np.percentile(latency, share)) for share in PERCENTILES},
                        "max": float(latency.max())},
+        "latency_engine_ms": 1e3 * single.runs[-1].cycles / (backend.clock_mhz() * 1e6),
         "latencies": len(latency),
         "cycles_per_batch": engine.runs[-1].batch_cycles, "cycles_per_batch_predicted": job.cycles_per_batch,
         "cycles_as_predicted": all(_as_predicted(job, run) for run in runs),
@@ -62,7 +63,8 @@ def lines(result: Dict[str, Any]) -> List[str]:
          f"{result['frames_per_second_with_packing']:,.0f} with packing and unpacking on the processor)"),
         f"latency of a batch of {result['images_per_batch']}: "
         + ", ".join(f"{name} {value:.4g} ms" for name, value in latency.items())
-        + f" (predicted {predicted['latency_ms']:.4g}; {result['latencies']:,} batches)",
+        + f"; {result['latency_engine_ms']:.4g} ms by the engine's count (predicted {predicted['latency_ms']:.4g} "
+        + f"without waiting for the memory; {result['latencies']:,} batches)",
         f"cycles per batch: {result['cycles_per_batch']:,} ({agree})",
         (f"waiting for the memory: {100 * result['stall_share']:.2f} % of the cycles; "
          f"the engine is on in {100 * result['engine_share']:.1f} % of the time"),

@@ -1,15 +1,20 @@
 """The commands on the board: what they print, exit codes (0 done, 1 a comparison failed, 2 something must be fixed)."""
 
 import argparse
+import io
 import json
+import os
+import signal
 import sys
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Iterator, NoReturn, Optional, Sequence
 
 import numpy as np
 
-from . import bench, energy, energy_run, hwmon, images, selfcheck
+from . import arrays, bench, energy, energy_run, hwmon, selfcheck
+from . import images as image_rules
 from .accelerator import Accelerator
 from .backend import Backend
 from .errors import BadImages, DriverError, NoHardware
@@ -29,22 +34,39 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Runs one command; returns its exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)       # unwinds, so that the engine is reset and its clock set back
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
-        if options.verb == "run":
-            _check_paths(options)
-        with _accelerator(options) as accelerator:
+        folder = Folder.load(options.folder)
+        options.prepare(folder, options)
+        with _accelerator(folder, options) as accelerator:
             return int(options.run(accelerator, options))
+    except BrokenPipeError:                     # nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())     # or Python complains when it ends
+        return 2
     except DriverError as error:
-        print(f"shifthw_driver: {error}", file=sys.stderr)
-        return 2
+        return _fail(str(error))
+    except MemoryError:
+        return _fail("memory: is too small, must hold the images: give fewer at a time")
     except OSError as error:
-        print(f"shifthw_driver: {error.filename or 'the system'}: {error.strerror or error}: use another path, or make "
-              "this one usable", file=sys.stderr)
-        return 2
+        return _fail(f"{error.filename or 'the system'}: {error.strerror or error}: use another path, or make this one "
+                     "usable")
     except KeyboardInterrupt:
-        print("shifthw_driver: interrupted", file=sys.stderr)
+        _fail("interrupted")
         return 130
+
+
+def _fail(text: str) -> int:
+    print(f"shifthw_driver: {text}", file=sys.stderr)
+    return 2
+
+
+def _terminate(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,17 +79,17 @@ def _parser() -> argparse.ArgumentParser:
     verbs.required = True
 
     check = verbs.add_parser("check", help="self-checks, then the golden vectors of this build")
-    check.set_defaults(run=_check)
+    check.set_defaults(run=_check, prepare=_try_json)
     run = verbs.add_parser("run", help="classify images")
     run.add_argument("images", type=Path, help=".npy of shape (n, c, h, w)")
     run.add_argument("-o", "--output", type=Path, required=True, help=".npy to write, int64 (n, c, h, w)")
     run.add_argument("--labels", type=Path, help=".npy of class numbers (n,): prints the accuracy")
-    run.set_defaults(run=_run)
+    run.set_defaults(run=_run, prepare=_try_images)
     speed = verbs.add_parser("bench", help="frames per second, latency, cycles and stalls")
-    speed.set_defaults(run=_bench)
+    speed.set_defaults(run=_bench, prepare=_try_json)
     joules = verbs.add_parser("energy", help="millijoules per image, from the board's power rails")
     joules.add_argument("--hwmon", type=Path, default=hwmon.FOLDER, help="where the sensors are (default: %(default)s)")
-    joules.set_defaults(run=_energy)
+    joules.set_defaults(run=_energy, prepare=_try_json)
     for verb, seconds, of in ((speed, 10.0, "in all"), (joules, 30.0, "of each: idle, idle with clock, running")):
         verb.add_argument("--seconds", type=_seconds, default=seconds, help=f"how long {of} (default: %(default)g)")
     for verb, name in ((check, "check"), (speed, "bench"), (joules, "energy")):
@@ -86,9 +108,8 @@ def _seconds(text: str) -> float:
 
 
 @contextmanager
-def _accelerator(options: argparse.Namespace) -> Iterator[Accelerator]:
+def _accelerator(folder: Folder, options: argparse.Namespace) -> Iterator[Accelerator]:
     """Ready for inference: bitstream, clock, identification, memory test."""
-    folder = Folder.load(options.folder)
     with open_backend(options.backend, folder.settings) as backend:
         accelerator = Accelerator(backend, folder)
         accelerator.configure(load_bitstream=not options.no_bitstream)
@@ -108,8 +129,7 @@ def open_backend(name: str, settings: Settings) -> Backend:
         from .simulation import SimulationBackend
         return SimulationBackend(Path(name.split(":", 1)[1]))
     if name == "auto":
-        from importlib.util import find_spec
-        name = "pynq" if find_spec("pynq") else "linux"
+        name = _best_backend()
     if name == "pynq":
         from .pynq_backend import PynqBackend
         return PynqBackend(settings)
@@ -117,6 +137,17 @@ def open_backend(name: str, settings: Settings) -> Backend:
         from .linux import LinuxBackend
         return LinuxBackend(settings)
     raise NoHardware(f"--backend: is {name!r}, must be auto, pynq, linux or simulation:SOCKET")
+
+
+def _best_backend() -> str:
+    if find_spec("pynq"):
+        return "pynq"
+    from .pynq_backend import environment
+    python = environment()
+    if python is not None:
+        raise NoHardware(f"PYNQ: is not in this Python, must be started in its own: sudo env XILINX_XRT=/usr {python} "
+                         "-m shifthw_driver, or choose --backend linux")
+    return "linux"
 
 
 def _check(accelerator: Accelerator, options: argparse.Namespace) -> int:
@@ -132,17 +163,46 @@ def _check(accelerator: Accelerator, options: argparse.Namespace) -> int:
     return 0 if result["bit_exact"] and result["cycles_as_predicted"] else 1
 
 
-def _check_paths(options: argparse.Namespace) -> None:
-    """Before the board does anything."""
-    count = len(images.read(options.images))
+# What users give is looked at before the board does anything.
+
+def _try_images(folder: Folder, options: argparse.Namespace) -> None:
+    pictures = _images(options)
+    image_rules.check(pictures, folder.preprocess, folder.network)
     if options.labels is not None:
-        _labels(options.labels, count)
-    if options.output.is_dir() or not options.output.absolute().parent.is_dir():
-        raise DriverError(f"{options.output}: must be a file in a folder that exists: choose another with -o")
+        _labels(options.labels, len(pictures))
+    output = options.output
+    if output.is_dir() or not output.absolute().parent.is_dir():
+        raise DriverError(f"{output}: must be a file in a folder that exists: choose another with -o")
+    if output.exists() and output.samefile(options.images):
+        raise DriverError(f"{output}: must be another file than that of the images: choose another with -o")
+
+
+def _try_json(_: Folder, options: argparse.Namespace) -> None:
+    path = _json_path(options)
+    with path.open("a", encoding="utf-8") as file:
+        empty = file.tell() == 0
+    if empty:
+        path.unlink()
+
+
+def _json_path(options: argparse.Namespace) -> Path:
+    return Path(options.json or options.folder / f"{options.verb}.json")
+
+
+def _images(options: argparse.Namespace) -> np.ndarray:
+    return arrays.read(options.images, 4, "images (n, c, h, w)")
+
+
+def _labels(path: Path, count: int) -> np.ndarray:
+    labels = arrays.read(path, 1, "labels (n,)")
+    if len(labels) != count or labels.dtype.kind not in "iu":
+        raise BadImages(f"{path}: labels are {labels.dtype} of shape {labels.shape}, must be {count} integers, one per "
+                        "image")
+    return labels
 
 
 def _run(accelerator: Accelerator, options: argparse.Namespace) -> int:
-    pictures = images.read(options.images)
+    pictures = _images(options)
     labels = None if options.labels is None else _labels(options.labels, len(pictures))
     outputs, counted = accelerator.classify(pictures)
     with options.output.open("wb") as file:
@@ -155,16 +215,6 @@ def _run(accelerator: Accelerator, options: argparse.Namespace) -> int:
         _say(f"accuracy: {100 * float(right.mean()):.2f} %")
     _say(f"written to {options.output}")
     return 0
-
-
-def _labels(path: Path, count: int) -> np.ndarray:
-    try:
-        labels = np.load(str(path), allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise BadImages(f"{path}: must be a .npy file of labels ({error})") from None
-    if not isinstance(labels, np.ndarray) or labels.shape != (count,) or labels.dtype.kind not in "iu":
-        raise BadImages(f"{path}: labels must be integers of shape ({count},), one per image")
-    return labels
 
 
 def _bench(accelerator: Accelerator, options: argparse.Namespace) -> int:
@@ -180,14 +230,13 @@ def _energy(accelerator: Accelerator, options: argparse.Namespace) -> int:
     for line in energy.lines(result):
         _say(line)
     predicted = result["predicted"]
-    _say(f"{predicted['energy_mark']}: {predicted['energy_mj_per_image']:.4g} mJ/image")
+    _say(f"{predicted['energy_mark']} ({predicted['energy_units']}): {predicted['energy_mj_per_image']:.4g} mJ/image")
     _write_json(options, result)
     return 0
 
 
 def _write_json(options: argparse.Namespace, result: Any) -> None:
-    path = options.json or options.folder / f"{options.verb}.json"
-    path.write_text(json.dumps(result, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    _json_path(options).write_text(json.dumps(result, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _say(line: str) -> None:

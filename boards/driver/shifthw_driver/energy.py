@@ -54,8 +54,8 @@ def measure(rails: Rails, workload: Workload, seconds: float, *, rounds: int = 1
     interval : s between readings, on average; the bus may be slower
     """
     if rounds < 3 or seconds <= 0 or settle < 0 or interval <= 0:
-        raise DriverError(f"energy: {seconds} s in {rounds} rounds, {settle} s to settle, {interval} s between "
-                          "readings; must be positive times and 3 rounds at least")
+        raise DriverError(f"energy: is asked for {seconds} s in {rounds} rounds, {settle} s to settle, {interval} s "
+                          "between readings, must be positive times and 3 rounds at least: ask for more")
     samplers = [Sampler(rail, clock) for rail in rails.rails]
 
     def step() -> None:
@@ -92,7 +92,7 @@ def _stay(workload: Workload, phase: str, begun: float, seconds: float, clock: C
         return 0
     images = workload.run(begun + seconds)
     if images < 1:
-        raise DriverError(f"energy: no image in {seconds:.2f} s; must be one at least; measure longer")
+        raise DriverError(f"energy: classified no image in {seconds:.2f} s, must be one at least: measure longer")
     return images
 
 
@@ -110,7 +110,7 @@ def _result(rails: Rails, samplers: list[Sampler], blocks: list[Block], settle: 
         except NoRails as error:
             if known.accelerator:
                 raise
-            warnings.append(f"{error}; left out")
+            warnings.append(f"left out: {error}")
             continue
         entry = {"name": known.name, "includes": known.includes, "accelerator": known.accelerator,
                  "supply": known.supply, **_readings(sampler, blocks), **_power(watts, hides, per_image)}
@@ -134,7 +134,7 @@ def _watts(sampler: Sampler, blocks: list[Block], rounds: int) -> tuple[np.ndarr
     every = sampler.within(blocks)
     if never_changed(every[:, -1].tolist()):
         raise NoRails(f"rail {known.name}: {len(every)} readings of {every[0, -1]:.4g} {sampler.rail.units[-1]} in all "
-                      "phases; must change: the sensor is stuck, or its steps are larger than what changes")
+                      "phases, must change: the sensor is stuck, or its steps are larger than what changes")
     watts, hides = np.zeros((rounds, len(PHASES))), np.zeros(len(PHASES))
     for k, phase in enumerate(PHASES):
         of_phase = [block for block in blocks if block.phase == phase]
@@ -187,9 +187,9 @@ def _doubts(rail: dict[str, Any], settle: float) -> list[str]:
         found.append(f"{rail['failed_readings']} readings failed, {rail['readings']} did not")
     if rail["updates_per_s"] and 1 / rail["updates_per_s"] > settle:
         found.append(f"its value changes every {1 / rail['updates_per_s']:.2f} s at most, slower than the "
-                     f"{settle:.2f} s to settle: phases mix; settle longer")
+                     f"{settle:.2f} s to settle, so that phases mix: settle longer")
     if rail["accelerator"] and abs(power["mean"]) <= power["ci95"]:
-        found.append("running cannot be told from idle-clocked; measure longer, or more work per second")
+        found.append("running cannot be told from idle-clocked: measure longer, or more work per second")
     elif rail["accelerator"] and rail["computation"]["hidden_by_steps_w"] > 0.1 * abs(power["mean"]):
         found.append(f"steps of {1e3 * rail['step_w']:.3g} mW are coarse for a computation of {power['mean']:.3g} W")
     return [f"rail {rail['name']}: {text}" for text in found]

@@ -49,5 +49,7 @@ class EngineWorkload(energy.Workload):
 def measure(accelerator: Accelerator, seconds: float, hwmon: Path) -> Dict[str, Any]:
     """The result of energy.measure, `seconds` for each phase, and what the energy model expects beside it."""
     with rails.find(accelerator.folder.settings.board, hwmon) as found:
+        before = len(found.warnings)
         result = energy.measure(found, EngineWorkload(accelerator), seconds)
-    return {**result, "predicted": accelerator.folder.predicted}
+    warnings = result["warnings"] + found.warnings[before:]
+    return {**result, "warnings": warnings, "predicted": accelerator.folder.predicted}

@@ -11,6 +11,8 @@ from .registers import Control, ErrorCode, Register, Status
 
 STALL_FACTOR = 40
 """A run may take this many times the cycles that it needs without waiting for the memory."""
+LONGEST_PAUSE = 1e-3
+"""Seconds between two looks at STATUS when the engine should be done."""
 RESET_CYCLES = 100_000
 """A reset waits for the bus transfers that are under way; so many cycles are plenty."""
 
@@ -43,13 +45,18 @@ class Counters:
 
 
 class Engine:
-    """One engine behind a backend, whose CONFIG register must hold `config`, on a bus of `bus_bits`."""
+    """One engine behind a backend, whose CONFIG register must hold `config`, on a bus of `bus_bits`.
+
+    loaded : the job whose program the engine holds
+    stuck : a reset did not help, so that the engine may still write to its buffers
+    """
 
     def __init__(self, backend: Backend, config: int, bus_bits: int) -> None:
         self.backend = backend
         self.config = config
         self.bus_bits = bus_bits
         self.loaded: Optional[Job] = None
+        self.stuck = False
 
     def identify(self) -> None:
         """WrongHardware unless the registers are those of this build's engine."""
@@ -70,13 +77,14 @@ class Engine:
         buffer = self.backend.allocate(len(job.program))
         try:
             buffer.data[:len(job.program)] = bytearray(job.program)
-            buffer.to_device()
+            buffer.to_device(len(job.program))
             self.backend.write(Register.PROGRAM_ADDRESS, buffer.address)
             self.backend.write(Register.PROGRAM_BEATS, len(job.program) * 8 // self.bus_bits)
             self.backend.write(Register.CONTROL, Control.LOAD_PROGRAM)
             self._wait_for(Status.PROGRAM_LOADED, len(job.program) // 4, f"loading the program of {job.name}")
         finally:
-            buffer.free()
+            if not self.stuck:
+                buffer.free()
         self.loaded = job
 
     def run(self, source: Buffer, target: Buffer, batches: int) -> Counters:
@@ -90,15 +98,19 @@ class Engine:
         write(Register.BATCHES, batches)
         write(Register.STATUS, Status.DONE)
         write(Register.IRQ_ENABLE, 1)
-        source.to_device()
-        target.to_device()
+        source.to_device(batches * job.input_batch_bytes)
+        target.to_device(batches * job.output_batch_bytes)
         begin = self.backend.now()
         write(Register.CONTROL, Control.START)
         self._wait_for(Status.DONE, job.cycles(batches), f"running {batches} batches of {job.name}")
         seconds = self.backend.now() - begin
         write(Register.STATUS, Status.DONE)
-        target.from_device()
-        return self._counters(seconds)
+        target.from_device(batches * job.output_batch_bytes)
+        counters = self._counters(seconds)
+        if counters.batches != batches:
+            raise WrongHardware(f"engine: register BATCHES_DONE is {counters.batches}, must be {batches} after a run: "
+                                "the clock may be too fast for the design; see the timing report of the bitstream")
+        return counters
 
     def reset(self) -> None:
         """Aborts what is on and clears errors; EngineHang if the engine does not get idle."""
@@ -107,10 +119,11 @@ class Engine:
         end = self.backend.now() + seconds + self.backend.late_seconds
         while not self.backend.read(Register.STATUS) & Status.IDLE:
             if self.backend.now() > end:
-                self.loaded = None
+                self.loaded, self.stuck = None, True
                 raise EngineHang("engine: is not idle after a reset, a transfer on its bus never ended: load the "
                                  "bitstream again, and if that does not help start the board again")
             self._pause(seconds / 50)
+        self.stuck = False
 
     def _recover_if_stopped(self) -> None:
         status = self.backend.read(Register.STATUS)
@@ -119,25 +132,37 @@ class Engine:
 
     def _wait_for(self, bit: Status, cycles: int, doing: str) -> None:
         """Until STATUS has `bit`; EngineError or EngineHang, the engine reset, if it does not come to that."""
+        try:
+            self._watch(bit, cycles, doing)
+        except DriverError:
+            raise                           # reset where it was raised
+        except BaseException:
+            self.reset()                    # nothing may write to buffers that are about to be given back
+            raise
+
+    def _watch(self, bit: Status, cycles: int, doing: str) -> None:
         expected = cycles / self._hertz()
-        end = self.backend.now() + STALL_FACTOR * expected + RESET_CYCLES / self._hertz() + self.backend.late_seconds
-        pause = expected
+        limit = STALL_FACTOR * expected + RESET_CYCLES / self._hertz() + self.backend.late_seconds
+        end = self.backend.now() + limit
+        pause = expected - self.backend.shortest_wait
         while True:
             self._pause(pause)
+            late = self.backend.now() > end         # looked at first: this process may be stopped at any point
             status = self.backend.read(Register.STATUS)
             if status & Status.ERROR:
                 self._raise_error(doing)
             if status & bit:
                 return
-            if self.backend.now() > end:
+            if late:
                 self.reset()
-                raise EngineHang(f"engine: {doing} must take {cycles:,} cycles, it was not done after {STALL_FACTOR} "
-                                 "times as many, was reset and works again: run `check`; if it comes back, the memory "
-                                 "is too busy or does not answer")
-            pause = expected / 20
+                raise EngineHang(f"engine: {doing} must take {1e3 * expected:.3g} ms ({cycles:,} cycles), it was not "
+                                 f"done after {1e3 * limit:.3g} ms, was reset and works again: run `check`; if it "
+                                 "comes back, the memory is too busy or does not answer")
+            pause = min(expected / 100, LONGEST_PAUSE)
 
     def _pause(self, seconds: float) -> None:
-        if seconds >= self.backend.shortest_wait:
+        """Lets time pass, but for stretches that Linux would make longer."""
+        if seconds > 0 and seconds >= self.backend.shortest_wait:
             self.backend.wait(seconds)
 
     def _raise_error(self, doing: str) -> None:

@@ -36,7 +36,8 @@ class Input:
         try:
             return int(self.path.read_bytes()) * SCALE[self.kind]
         except (OSError, ValueError) as error:
-            raise NoRails(f"{self.path}: {error}; must be a number; see `dmesg` for faults of the I2C bus") from error
+            raise NoRails(f"{self.path}: cannot be read ({error}), must be a number: see `dmesg` for faults of the I2C "
+                          "bus") from error
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,42 @@
 """From images as users have them to the integers that the network takes: what shifthw.frontend.preprocess does, on
 numpy alone, equal to the last integer."""
 
-from pathlib import Path
 from typing import Any, Mapping
 
 import numpy as np
 
 from .errors import BadImages
+from .job import Job
 
 MOST_OUTSIDE = 0.5
 """Share of real pixels beyond the input's grid from which they are taken for pixels of another unit."""
+BLOCK_VALUES = 1 << 20
+"""Pixels that are looked at at a time: real numbers take many times the memory of what they are made from."""
 
 
-def read(path: Path) -> np.ndarray:
-    """The array of a .npy file of shape (n, c, h, w); BadImages if it holds none."""
-    try:
-        array = np.load(str(path), mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise BadImages(f"{path}: must be a .npy file of images ({error}): write it with numpy.save") from None
-    if not isinstance(array, np.ndarray) or array.ndim != 4:
-        raise BadImages(f"{path}: must hold one array of shape (n, c, h, w): write it with numpy.save")
-    return array
+def check(images: np.ndarray, rule: Mapping[str, Any], job: Job) -> None:
+    """BadImages unless integers(images, rule) are what `job` takes."""
+    if not _are_real(images, rule):
+        job.check(images)
+        return
+    job.check_shape(images)
+    block = max(1, BLOCK_VALUES // images[0].size)
+    outside, lowest, highest = 0, np.inf, -np.inf
+    for start in range(0, len(images), block):
+        real = _real(images[start:start + block], rule)
+        if not np.isfinite(real).all():
+            raise BadImages("images: hold NaN or infinite numbers, must be finite")
+        steps = _rounded(real / rule["scale"], rule["rounding"])
+        outside += int(np.count_nonzero((steps < rule["lo"] - 0.5) | (steps > rule["hi"] + 0.5)))
+        lowest, highest = min(lowest, real.min()), max(highest, real.max())
+    if outside > MOST_OUTSIDE * images.size:
+        units = f"{rule['lo'] * rule['scale']:.4g}..{rule['hi'] * rule['scale']:.4g}"
+        raise BadImages(f"images: hold {lowest:.4g}..{highest:.4g}, must be in the units of the network's input, "
+                        f"{units}: normalize them as in training")
 
 
 def integers(images: np.ndarray, rule: Mapping[str, Any]) -> np.ndarray:
-    """The network's integers for images [n, c, h, w].
+    """The network's integers for images [n, c, h, w] that were checked.
 
     rule: {"scale", "rounding", "lo", "hi", "pixels": None or {"scale", "mean", "std"}} of driver.json
 
@@ -32,26 +44,22 @@ def integers(images: np.ndarray, rule: Mapping[str, Any]) -> np.ndarray:
     other integers                      as they are
     real numbers                        in the units of the network's input: rounded and clamped
     """
-    pixels = rule["pixels"]
+    if not _are_real(images, rule):
+        return images
+    steps = _rounded(_real(images, rule) / rule["scale"], rule["rounding"])
+    return steps.clip(rule["lo"], rule["hi"]).astype(np.int64)
+
+
+def _are_real(images: np.ndarray, rule: Mapping[str, Any]) -> bool:
+    """Whether images stand for real numbers: otherwise they are the network's integers, or nothing known."""
+    return images.dtype.kind == "f" or images.dtype == np.uint8 and rule["pixels"] is not None
+
+
+def _real(images: np.ndarray, rule: Mapping[str, Any]) -> np.ndarray:
     if images.dtype.kind == "f":
-        return _quantized(images.astype(np.float64), rule)
-    if images.dtype == np.uint8 and pixels is not None:
-        mean, std = (np.array(pixels[name]).reshape(-1, 1, 1) for name in ("mean", "std"))
-        if images.shape[1] != len(mean):
-            raise BadImages(f"images: have {images.shape[1]} channels, must have {len(mean)}")
-        return _quantized((images * np.float64(pixels["scale"]) - mean) / std, rule)
-    return images
-
-
-def _quantized(real: np.ndarray, rule: Mapping[str, Any]) -> np.ndarray:
-    if not np.isfinite(real).all():
-        raise BadImages("images: hold NaN or infinite numbers, must be finite")
-    lo, hi, scale = rule["lo"], rule["hi"], rule["scale"]
-    steps = _rounded(real / scale, rule["rounding"])
-    if np.mean((steps < lo - 0.5) | (steps > hi + 0.5)) > MOST_OUTSIDE:
-        raise BadImages(f"images: hold {real.min():.4g}..{real.max():.4g}, must be in the units of the network's "
-                        f"input, {lo * scale:.4g}..{hi * scale:.4g}: normalize them as in training")
-    return steps.clip(lo, hi).astype(np.int64)
+        return images.astype(np.float64)
+    mean, std = (np.array(rule["pixels"][name]).reshape(-1, 1, 1) for name in ("mean", "std"))
+    return (images * np.float64(rule["pixels"]["scale"]) - mean) / std
 
 
 def _rounded(x: np.ndarray, rounding: str) -> np.ndarray:

@@ -69,13 +69,17 @@ class Job:
     def check(self, images: np.ndarray) -> None:
         """BadImages unless these are integers [n, c, h, w] that the input's type holds."""
         if images.dtype.kind not in "iu":
-            raise BadImages(f"{self.name}: images are {images.dtype}, must be integers")
-        if images.ndim != 4 or images.shape[1:] != self.input.shape or not len(images):
-            raise BadImages(f"{self.name}: images have the shape {images.shape}, must be (n, "
-                            f"{', '.join(map(str, self.input.shape))}) with n >= 1")
+            raise BadImages(f"{self.name}: images are {images.dtype}, must be integers or real numbers: convert them")
+        self.check_shape(images)
         if images.min() < self.input.lo or images.max() > self.input.hi:
             raise BadImages(f"{self.name}: images hold {images.min()}..{images.max()}, must be within "
                             f"{self.input.lo}..{self.input.hi}: quantize them, or give real numbers")
+
+    def check_shape(self, images: np.ndarray) -> None:
+        """BadImages unless this is at least one image of the input's shape."""
+        if images.ndim != 4 or images.shape[1:] != self.input.shape or not len(images):
+            raise BadImages(f"{self.name}: images have the shape {images.shape}, must be (n, "
+                            f"{', '.join(map(str, self.input.shape))}) with n >= 1: reshape them")
 
     def pack(self, images: np.ndarray) -> np.ndarray:
         """Checked images as whole batches on the wire, uint8[bytes]; missing images are 0."""

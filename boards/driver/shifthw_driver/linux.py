@@ -8,6 +8,7 @@ from . import fpga_manager, udmabuf, uio
 from .backend import PAGE, Backend, Buffer
 from .bitstream import read as read_bitstream
 from .errors import NoHardware
+from .lock import EngineLock
 from .physical import MappedWords, PhysicalMemory
 from .processor import processor
 from .settings import Settings
@@ -17,7 +18,7 @@ class LinuxBackend(Backend):
     """The engine of a board that runs Linux; needs root.
 
     settings : the board
-    root : above /dev, /sys and /lib
+    root : above /dev, /sys, /lib and /run
     """
 
     name = "Linux"
@@ -25,6 +26,7 @@ class LinuxBackend(Backend):
     def __init__(self, settings: Settings, root: Path = Path("/")) -> None:
         self._settings = settings
         self._root = root
+        self._lock = EngineLock(root)
         self._physical = PhysicalMemory(root)
         self._processor = processor(settings.family, self._physical)
         self._registers: Optional[MappedWords] = None
@@ -32,6 +34,7 @@ class LinuxBackend(Backend):
         self._memory: Optional[udmabuf.UDmaBuf] = None
 
     def configure(self, bitstream: Optional[Path]) -> None:
+        self._lock.take()
         self._close_registers()
         if bitstream is None:
             fpga_manager.require_operating(self._root)
@@ -45,6 +48,7 @@ class LinuxBackend(Backend):
         self._registers = self._uio.registers if self._uio else MappedWords(self._root / "dev/mem", base, size)
 
     def set_clock(self, mhz: float) -> float:
+        self._lock.take()
         return self._processor.set_clock(mhz)
 
     def clock_mhz(self) -> float:
@@ -78,6 +82,7 @@ class LinuxBackend(Backend):
             self._memory.close()
             self._memory = None
         self._physical.close()
+        self._lock.release()
 
     def _configured(self) -> MappedWords:
         if self._registers is None:

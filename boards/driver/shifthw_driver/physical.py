@@ -30,8 +30,8 @@ class MappedWords:
             finally:
                 os.close(handle)
         except (OSError, ValueError) as error:
-            raise NoHardware(f"{path}: {size} bytes at {start:#x} cannot be mapped ({error}), must be on a board's "
-                             "Linux: run as root") from None
+            raise NoHardware(f"{path}: {size} bytes at {start:#x} cannot be mapped ({error}), "
+                             f"{how_to_map(path, error)}") from None
         self._words = np.frombuffer(self._map, np.uint32, size // 4, start - page)
 
     def read(self, offset: int) -> int:
@@ -52,6 +52,17 @@ class MappedWords:
         self._words = np.empty(0, np.uint32)
         self.size = 0
         self._map.close()
+
+
+def how_to_map(device: Path, error: Exception) -> str:
+    """What must be, and what to do, where a device file cannot be mapped because of `error`."""
+    if os.geteuid() != 0:
+        return "must be on a board's Linux: run as root"
+    if device.name != "mem":
+        return "must be on a board's Linux: see dmesg"
+    if isinstance(error, FileNotFoundError):
+        return "must be on a board's Linux: use a kernel with CONFIG_DEVMEM"
+    return "must be allowed by the kernel, which forbids it (STRICT_DEVMEM): boot with iomem=relaxed, or use UIO"
 
 
 class PhysicalMemory:

@@ -37,7 +37,7 @@ def linear11(word: int) -> float:
 def linear16(word: int, mode: int) -> float:
     """LINEAR16: an unsigned mantissa; the signed exponent of 2 is in bits 4..0 of VOUT_MODE, whose bits 7..5 are 0."""
     if mode >> 5:
-        raise NoRails(f"VOUT_MODE is 0x{mode:02x}; must be linear (bits 7 to 5 zero)")
+        raise NoRails(f"VOUT_MODE: is 0x{mode:02x}, must be linear, bits 7 to 5 zero: use a chip that is set up so")
     return float((word & 0xFFFF) * 2.0 ** signed(mode, 5))
 
 
@@ -132,7 +132,8 @@ class Monitor:
             self._page = bus.read_byte(UCD90120A, PAGE)
         except (OSError, NoRails) as error:
             self.close()
-            raise NoRails(f"{name}: {error}; must be the ZC706's UCD90120A; see `i2cdetect -l`") from error
+            raise NoRails(f"{name}: does not answer as it should ({error}), must be the ZC706's UCD90120A: see "
+                          "`i2cdetect -l`") from error
 
     def volts(self, page: int) -> float:
         """READ_VOUT of a page, in V."""
@@ -150,7 +151,7 @@ class Monitor:
                 self._modes[page] = self._bus.read_byte(UCD90120A, VOUT_MODE)
             return self._bus.read_word(UCD90120A, command)
         except OSError as error:
-            raise NoRails(f"{self.name}, page {page}, command 0x{command:02x}: {error}; must answer; "
+            raise NoRails(f"{self.name}, page {page}, command 0x{command:02x}: does not answer ({error}), must answer: "
                           "see `dmesg` for faults of the I2C bus") from error
 
     def close(self) -> None:
@@ -161,8 +162,8 @@ class Monitor:
             if self._switch is not None:
                 self._bus.write(SWITCH, self._switch)
         except OSError as error:
-            raise NoRails(f"{self.name}: {error}; the switch's channel and the chip's page must be put back; "
-                          "power-cycle the board before other software uses this I2C bus") from error
+            raise NoRails(f"{self.name}: does not answer ({error}), the switch's channel and the chip's page must be "
+                          "put back: power-cycle the board before other software uses this I2C bus") from error
         finally:
             self._bus.close()
 
@@ -171,19 +172,21 @@ def find(dev: Path = Path("/dev"), devices: Path = DEVICES, open_bus: OpenBus = 
     """The ZC706's monitor: through the bus that the kernel made for channel 7 if it operates the switch, else by
     setting the channel. NoRails, and nothing written, where there is a doubt."""
     if not devices.is_dir():
-        raise NoRails(f"{devices}: not there, so whether the kernel operates the I2C switch is not known; "
-                      "must be known before the switch is touched; use a kernel with I2C")
+        raise NoRails(f"{devices}: is not there, must tell whether the kernel operates the I2C switch: use a kernel "
+                      "with I2C")
     switches = [path for path in sorted(devices.glob(f"*-{SWITCH:04x}")) if (path / "driver").exists()]
     if len(switches) > 1:
-        raise NoRails(f"{devices}: {len(switches)} I2C switches at 0x{SWITCH:02x}; must be the ZC706's one")
+        raise NoRails(f"{devices}: has {len(switches)} I2C switches at 0x{SWITCH:02x}, must have one, the ZC706's: use "
+                      "the device tree of the board")
     if switches:
         bus = (switches[0] / f"channel-{CHANNEL}").resolve().name
         if not re.fullmatch(r"i2c-\d+", bus):
-            raise NoRails(f"{switches[0]}: has no bus for channel {CHANNEL}; must have one: it is not a PCA9548")
+            raise NoRails(f"{switches[0]}: has no bus for channel {CHANNEL}, must have one, as a PCA9548 has: use the "
+                          "device tree of the board")
         return Monitor(_open(dev / bus, open_bus), f"UCD90120A on {dev / bus}", None)
     paths = [path for path in sorted(dev.glob("i2c-*")) if _answers(path, open_bus)]
     if len(paths) != 1:
-        raise NoRails(f"{dev}/i2c-*: {len(paths)} buses answer at 0x{SWITCH:02x}, the ZC706's I2C switch; must be one; "
+        raise NoRails(f"{dev}/i2c-*: {len(paths)} buses answer at 0x{SWITCH:02x}, must be one, the ZC706's I2C switch: "
                       "load i2c-dev, run as root, and see `i2cdetect -l`")
     return _through_switch(_open(paths[0], open_bus), paths[0])
 
@@ -192,8 +195,8 @@ def _open(path: Path, open_bus: OpenBus) -> Bus:
     try:
         return open_bus(path)
     except OSError as error:
-        raise NoRails(f"{path}: {error.strerror}; must open for reading and writing; "
-                      "load i2c-dev, run as root") from error
+        raise NoRails(f"{path}: cannot be opened ({error.strerror}), must open for reading and writing: load i2c-dev, "
+                      "run as root") from error
 
 
 def _answers(path: Path, open_bus: OpenBus) -> bool:
@@ -220,5 +223,6 @@ def _through_switch(bus: Bus, path: Path) -> Monitor:
             raise OSError(f"reads 0x{after:02x} after channel {CHANNEL} was set, not 0x{1 << CHANNEL:02x}")
     except OSError as error:
         bus.close()
-        raise NoRails(f"{path}, 0x{SWITCH:02x}: {error}; must be the ZC706's I2C switch; see `dmesg`") from error
+        raise NoRails(f"{path}, 0x{SWITCH:02x}: does not switch ({error}), must be the ZC706's I2C switch: see `dmesg`"
+                      ) from error
     return Monitor(bus, f"UCD90120A on {path} by the switch's channel {CHANNEL}", before)

@@ -14,6 +14,10 @@ from .errors import NoHardware
 REFERENCE_MHZ = Fraction(100, 3)
 """PS_CLK and PSS_REF_CLK of all the boards, from which the PLLs multiply."""
 
+ABOVE = 1.005
+"""How far a clock may be above the one that is asked for: no further than rounding makes it. A design need not work
+at a faster one."""
+
 
 class AddressSpace(Protocol):
     """32-bit words by physical address."""
@@ -58,7 +62,8 @@ class Processor(ABC):
         return self.pll_mhz() / (max(1, _field(value, low, 6)) * max(1, _field(value, high, 6)))
 
     def set_clock(self, mhz: float) -> float:
-        """Sets the clock to the nearest to `mhz` that the dividers give; what it reads back, in MHz."""
+        """Sets the clock to the fastest that the dividers give up to 0.5 % above `mhz`, or the slowest; what it reads
+        back, in MHz."""
         if not 0 < mhz < float("inf"):
             raise NoHardware(f"clock: is asked to be {mhz} MHz, must be above 0: ask for the build's clock")
         first, second = dividers(self.pll_mhz(), mhz)
@@ -184,9 +189,11 @@ def processor(family: str, memory: AddressSpace) -> Processor:
 
 
 def dividers(pll_mhz: float, mhz: float) -> Tuple[int, int]:
-    """The two dividers, 1 to 63, that bring `pll_mhz` nearest to `mhz`; the first is the larger one."""
+    """The two dividers, 1 to 63, that make of `pll_mhz` the fastest clock of at most ABOVE times `mhz`, or the slowest
+    where none is; the first is the larger one."""
     pairs = [(first, second) for second in range(1, 64) for first in range(second, 64)]
-    return min(pairs, key=lambda pair: (abs(pll_mhz / (pair[0] * pair[1]) - mhz), pair[1]))
+    slow = [pair for pair in pairs if pll_mhz / (pair[0] * pair[1]) <= ABOVE * mhz]
+    return min(slow or pairs[-1:], key=lambda pair: (pair[0] * pair[1], pair[1]))
 
 
 def _field(value: int, low: int, bits: int) -> int:

@@ -6,6 +6,8 @@ only where a .hwh is beside the bitstream. There is no ready PYNQ image for the 
 """
 
 import importlib
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -16,35 +18,57 @@ from . import fpga_manager
 from .backend import PAGE, Backend, Buffer
 from .bitstream import read as read_bitstream
 from .errors import NoHardware
+from .lock import EngineLock
+from .physical import how_to_map
 from .processor import processor
 from .settings import Settings
+from .udmabuf import lines
+
+LOGIN_SHELL = "start it in a login shell, or set XILINX_XRT=/usr"
+
+
+def environment(root: Path = Path("/")) -> Optional[Path]:
+    """The Python of PYNQ's environment, which images since 2.7 have; None: there is none.
+
+    root : above /usr
+    """
+    python = root / "usr/local/share/pynq-venv/bin/python3"
+    return python if python.exists() else None
 
 
 class PynqBuffer(Buffer):
-    """Memory from pynq.allocate."""
+    """Memory from pynq.allocate. PYNQ frees it when nobody has the array any more.
 
-    def __init__(self, array: Any) -> None:
+    held : buffers that are not freed yet; this one is among them until then
+    """
+
+    def __init__(self, array: Any, held: List["PynqBuffer"]) -> None:
         self._array = array
         self.address = int(array.device_address)
         self.data = array.view(np.ndarray)
+        self._held = held
+        held.append(self)
 
-    def to_device(self) -> None:
-        self._array.flush()
+    def to_device(self, size: int) -> None:
+        if self.data.size and size:
+            self._array[:lines(size, self.data.size)].flush()
 
-    def from_device(self) -> None:
-        self._array.invalidate()
+    def from_device(self, size: int) -> None:
+        if self.data.size and size:
+            self._array[:lines(size, self.data.size)].invalidate()
 
     def free(self) -> None:
-        if self.data.size:
+        if self._array is not None:
             self.data = np.empty(0, np.uint8)
-            self._array.freebuffer()
+            self._array = None
+            self._held.remove(self)
 
 
 class PynqBackend(Backend):
     """The engine of a board that runs a PYNQ image; needs root and PYNQ's Python environment.
 
     settings : the board
-    root : above /sys
+    root : above /sys, /usr and /run
     """
 
     name = "PYNQ"
@@ -52,17 +76,19 @@ class PynqBackend(Backend):
     def __init__(self, settings: Settings, root: Path = Path("/")) -> None:
         try:
             self._pynq = importlib.import_module("pynq")
-        except ImportError as error:
-            raise NoHardware(f"PYNQ: cannot be imported ({error}), must be installed: use a PYNQ image, as root in "
-                             "its Python environment, or use the Linux backend; the ZC706 has no ready image") from None
+        except Exception as error:
+            raise NoHardware(f"PYNQ: cannot be imported ({_line(error)}), must be installed: {_how_to_import(root)}"
+                             ) from error
         self._settings = settings
         self._root = root
+        self._lock = EngineLock(root)
         self._mapped = _PynqMemory(self._pynq)
         self._processor = processor(settings.family, self._mapped)
         self._registers: Any = None
         self._buffers: List[PynqBuffer] = []
 
     def configure(self, bitstream: Optional[Path]) -> None:
+        self._lock.take()
         self._registers = None
         if bitstream is None:
             fpga_manager.require_operating(self._root)
@@ -79,9 +105,11 @@ class PynqBackend(Backend):
             else:
                 self._pynq.Bitstream(str(bitstream.resolve())).download()
         except Exception as error:
-            raise NoHardware(f"{bitstream}: PYNQ does not load it ({_line(error)}): run as root; see dmesg") from error
+            raise NoHardware(f"{bitstream}: PYNQ does not load it ({_line(error)}), "
+                             f"{_remedy(error, 'must be loaded: run as root; see dmesg')}") from error
 
     def set_clock(self, mhz: float) -> float:
+        self._lock.take()
         return self._processor.set_clock(mhz)
 
     def clock_mhz(self) -> float:
@@ -96,19 +124,18 @@ class PynqBackend(Backend):
     def allocate(self, size: int) -> Buffer:
         size = max(1, -(-size // PAGE)) * PAGE
         try:
-            array = self._pynq.allocate(shape=(size,), dtype=np.uint8, cacheable=True)
+            buffer = PynqBuffer(self._pynq.allocate(shape=(size,), dtype=np.uint8, cacheable=True), self._buffers)
         except Exception as error:
-            raise NoHardware(f"PYNQ: cannot allocate {size} bytes ({_line(error)}): load the bitstream with this "
-                             "driver, free other buffers, or give the kernel a larger cma=") from error
-        buffer = PynqBuffer(array)
+            remedy = _remedy(error, "must have room for them: load the bitstream with this driver, free other buffers, "
+                             "or give the kernel a larger cma=")
+            raise NoHardware(f"PYNQ: cannot allocate {size} bytes ({_line(error)}), {remedy}") from error
         if buffer.address % PAGE or not self._settings.reaches(buffer.address, size):
             address = buffer.address
             buffer.free()
             raise NoHardware(f"PYNQ: {size} bytes are at {address:#x}, must be whole pages within "
                              f"{self._settings.ddr_bytes:#x} from {self._settings.ddr_base:#x}: free other buffers")
-        self._buffers.append(buffer)
         buffer.data[:] = 0
-        buffer.to_device()
+        buffer.to_device(size)
         return buffer
 
     def wait(self, seconds: float) -> None:
@@ -118,10 +145,10 @@ class PynqBackend(Backend):
         return time.monotonic()
 
     def close(self) -> None:
-        for buffer in self._buffers:
+        for buffer in list(self._buffers):
             buffer.free()
-        self._buffers = []
         self._registers = None
+        self._lock.release()
 
     def _configured(self) -> Any:
         if self._registers is None:
@@ -154,13 +181,30 @@ def _map(pynq: Any, base: int, size: int) -> Any:
     try:
         return pynq.MMIO(base, size).array
     except Exception as error:
-        raise NoHardware(f"PYNQ: {size} bytes at {base:#x} cannot be mapped ({_line(error)}): run as root") from error
+        raise NoHardware(f"PYNQ: {size} bytes at {base:#x} cannot be mapped ({_line(error)}), "
+                         f"{_remedy(error, how_to_map(Path('/dev/mem'), error))}") from error
 
 
 def _word(offset: int) -> int:
     if offset % 4 or offset < 0:
         raise ValueError(f"offset must be a multiple of 4 from 0, not {offset:#x}")
     return offset // 4
+
+
+def _how_to_import(root: Path) -> str:
+    python, variable = environment(root), "XILINX_XRT" in os.environ
+    if python and Path(sys.prefix) != python.parents[1]:
+        return f"start the driver with {python}{'' if variable else ' and XILINX_XRT=/usr'}"
+    if python and not variable:
+        return LOGIN_SHELL
+    return "use a PYNQ image, as root in its Python environment, or use the Linux backend; the ZC706 has no ready image"
+
+
+def _remedy(error: Exception, otherwise: str) -> str:
+    """What must be, and what to do. PYNQ does not even look for devices without a variable that login shells set."""
+    if "no devices found" in str(error).lower() and "XILINX_XRT" not in os.environ:
+        return f"must find the board's: {LOGIN_SHELL}"
+    return otherwise
 
 
 def _line(error: Exception) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Callable, Tuple
 
 from . import pmbus
-from .errors import NoRails
+from .errors import DriverError, NoRails
 from .hwmon import FOLDER, Chip, chips
 
 Source = Callable[[], float]
@@ -62,7 +62,8 @@ class Rail:
 
 @dataclass
 class Rails:
-    """The rails of a board that can be measured. Use it as a context manager: leaving it calls `close`.
+    """The rails of a board that can be measured. Use it as a context manager: leaving it calls `close`, and what fails
+    then becomes a warning, for a measurement that is finished is worth more.
 
     source : what is read
     warnings : what is left out and why, one line each
@@ -77,8 +78,13 @@ class Rails:
     def __enter__(self) -> Rails:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            self.close()
+        except NoRails as failure:
+            if isinstance(error, DriverError):
+                error.args = (f"{error}; then {failure}",)
+            self.warnings.append(str(failure))
 
 
 def _zc706(name: str, volts: float, page: int, includes: str, accelerator: bool = False) -> Known:
@@ -134,7 +140,7 @@ def find(board: str, hwmon: Path = FOLDER, i2c: Path = Path("/dev"), devices: Pa
     Rails that cannot be believed are left out with a warning. NoRails if that concerns the accelerator's.
     """
     if board not in BOARDS:
-        raise NoRails(f"board: {board!r}; must be one of {', '.join(BOARDS)}")
+        raise NoRails(f"board: is {board!r}, must be one of {', '.join(BOARDS)}: use a build for one of them")
     found = chips(hwmon)
     used = {known.name: _chip(known, found) for known in BOARDS[board]}
     names = sorted({str(chip) for chip in used.values() if chip})
@@ -144,7 +150,8 @@ def find(board: str, hwmon: Path = FOLDER, i2c: Path = Path("/dev"), devices: Pa
     try:
         monitor = pmbus.find(i2c, devices, open_bus)
     except NoRails as error:
-        raise NoRails(f"{hwmon}: no chip ucd90120; must be there, or else PMBus must work, but {error}") from error
+        raise NoRails(f"{hwmon}: has no chip ucd90120, must have it, or PMBus must work, which does not ({error}): "
+                      "load the kernel's ucd9000, or make PMBus work") from error
     try:
         everything = {known.name: _of_monitor(monitor, known.page - 1) for known in BOARDS[board]}
         return Rails(board, monitor.name, *_believed(board, everything, i2c), close=monitor.close)
@@ -185,8 +192,7 @@ def _believed(board: str, everything: dict[str, Sources], place: Path) -> tuple[
             rails.append(_checked(known, everything[known.name], BOARDS[board]))
         except NoRails as error:
             if known.accelerator:
-                raise NoRails(f"{place}, rail {known.name}: {error}; without it the accelerator's energy is not known"
-                              ) from error
+                raise NoRails(f"{place}, the accelerator's rail {known.name}: {error}") from error
             warnings.append(f"rail {known.name} is left out: {error}")
     return tuple(rails), warnings
 
@@ -194,21 +200,21 @@ def _believed(board: str, everything: dict[str, Sources], place: Path) -> tuple[
 def _checked(known: Known, sources: Sources, board: tuple[Known, ...]) -> Rail:
     voltages, currents, powers = sources
     if not voltages:
-        raise NoRails(f"no voltage; must be of {known.chip[0]} at I2C address 0x{known.address:02x}; "
-                      "use a kernel and device tree that have this chip")
+        raise NoRails(f"no voltage, must be there from {known.chip[0]} at I2C address 0x{known.address:02x}: use a "
+                      "kernel and device tree that have this chip")
     if not currents and not powers:
-        raise NoRails("a voltage, but neither current nor power; use a kernel that gives them, "
-                      "or a chip that is set up to monitor them")
+        raise NoRails("has a voltage, but neither current nor power, must have one of them: use a kernel that gives "
+                      "them, or a chip that is set up to monitor them")
     low, high = known.volts
     seen = [source() for source in voltages]
     voltage = _in_window(known, voltages, seen)
     if voltage is None:
-        raise NoRails(f"{' and '.join(f'{volts:.3f}' for volts in seen)} V; must be {low:.2f} to {high:.2f} V; "
-                      f"relabelled or swapped{_alike(seen[0], board)}")
+        raise NoRails(f"is {' and '.join(f'{volts:.3f}' for volts in seen)} V, must be {low:.2f} to {high:.2f} V: look "
+                      f"for relabelled or swapped inputs{_alike(seen[0], board)}")
     rail = Rail(known, powers[:1], ("W",)) if powers else Rail(known, (voltage, currents[0]), ("V", "A"))
     if not any(rail.read()[-1] for _ in range(READINGS)):
-        raise NoRails(f"{READINGS} readings of 0 {rail.units[-1]}; must draw something; not connected, or below the "
-                      "sensor's resolution")
+        raise NoRails(f"has {READINGS} readings of 0 {rail.units[-1]}, must draw something: look whether the sensor is "
+                      "connected, and fine enough")
     return rail
 
 
@@ -227,7 +233,7 @@ def _divided(source: Source, divisor: int) -> Source:
 
 def _alike(volts: float, board: tuple[Known, ...]) -> str:
     names = [known.name for known in board if known.volts[0] <= volts <= known.volts[1]]
-    return f": it reads like {' or '.join(names)}" if names else ""
+    return f", it reads like {' or '.join(names)}" if names else ""
 
 
 def never_changed(values: list[float], least: int = 20) -> bool:

@@ -101,7 +101,7 @@ class Sampler:
         if not self.times[inside]:
             fault = f" ({self.faults[-1]})" if self.faults else ""
             raise NoRails(f"rail {self.rail.known.name}: no reading in {block.stop - block.start:.2f} s of "
-                          f"{block.phase}{fault}; must be one at least; measure longer")
+                          f"{block.phase}{fault}, must be one at least: measure longer")
         watts = np.prod(np.array(self.values[inside]), axis=1)
         times = np.array([block.start, *self.times[inside], block.stop])
         watts = np.concatenate([watts[:1], watts, watts[-1:]])

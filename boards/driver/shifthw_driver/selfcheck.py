@@ -1,6 +1,6 @@
 """Self-checks: the memory path before the first inference, and the golden vectors."""
 
-from typing import Dict
+from typing import Dict, List
 
 import numpy as np
 
@@ -13,7 +13,8 @@ POISON = 0xA5
 
 
 def check_memory(accelerator: Accelerator) -> str:
-    """Moves patterns from memory through the engine and back; MemoryFault tells which bits of the bus are wrong."""
+    """Loads patterns over all bits of the bus, which the engine compares by their checksum, then moves some through the
+    engine and back; EngineError or MemoryFault tell what is wrong."""
     job = accelerator.folder.memory_test
     accelerator.engine.load(job)
     accelerator.place(job, job.images)
@@ -24,7 +25,9 @@ def check_memory(accelerator: Accelerator) -> str:
     bits = accelerator.folder.settings.axi_data_bits
     if wrong.any():
         raise MemoryFault(_diagnosis(job, outputs, wrong, bits))
-    return f"{job.images.size:,} codes through the {bits}-bit bus and back"
+    written = 8 * job.wire.itemsize * len(_lanes(job.output_map, job, bits))
+    return (f"{len(job.program):,} bytes read over all {bits} bits of the bus, {job.outputs.size:,} codes moved "
+            f"through the engine and written in {written} of them")
 
 
 def check_golden(accelerator: Accelerator) -> Dict[str, object]:
@@ -51,11 +54,15 @@ def _diagnosis(job: Job, outputs: np.ndarray, wrong: np.ndarray, bus_bits: int) 
         return (f"memory test: {share}, as if they were never written: the processor must see what the engine wrote; "
                 "check the address map, and that the buffers' caches are kept in step")
     code = np.broadcast_to(job.output_map, (len(outputs), job.output_map.size))[wrong.reshape(len(outputs), -1)]
-    lanes, used = (sorted(set((codes * job.wire.itemsize % (bus_bits // 8)).tolist()))
-                   for codes in (code, job.output_map))
+    lanes, used = (_lanes(codes, job, bus_bits) for codes in (code, job.output_map))
     if len(lanes) < len(used):
         places = ", ".join(f"{8 * lane}..{8 * (lane + job.wire.itemsize) - 1}" for lane in lanes[:8])
-        return (f"memory test: {share}, all in the bits {places} of the bus: the processor's memory port must be "
-                f"{bus_bits} bits wide, as built; a boot loader may have set it otherwise")
-    return (f"memory test: {share}, in all bits of the bus that results use: the memory path must be reliable; "
-            "check the clock, the power supply, and that nothing else uses the buffers")
+        return (f"memory test: {share}, all of them written in the bits {places} of the bus: the processor's memory "
+                f"port must be {bus_bits} bits wide, as built; a boot loader may have set it otherwise")
+    return (f"memory test: {share}, in all bits that are written: the memory path must be reliable; check the clock, "
+            "the power supply, and that nothing else uses the buffers")
+
+
+def _lanes(codes: np.ndarray, job: Job, bus_bits: int) -> List[int]:
+    """First bytes, in a beat of the bus, of codes on the wire."""
+    return sorted(set((codes * job.wire.itemsize % (bus_bits // 8)).tolist()))

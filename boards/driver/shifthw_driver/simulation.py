@@ -33,10 +33,10 @@ class SharedBuffer(Buffer):
         self.address = memory.address + start
         self.data = memory.data[start:start + size]
 
-    def to_device(self) -> None:
+    def to_device(self, size: int) -> None:
         """Nothing to do."""
 
-    def from_device(self) -> None:
+    def from_device(self, size: int) -> None:
         """Nothing to do."""
 
     def free(self) -> None:

@@ -18,6 +18,8 @@ CLASSES = ("u-dma-buf", "udmabuf")
 """Its class in /sys, and what the module was called before 2020."""
 
 TO_DEVICE, FROM_DEVICE = 1, 2
+LINE = 64
+"""Bytes of the largest cache line of the boards' processors; ranges are multiples of 16."""
 
 
 class UDmaBuffer(Buffer):
@@ -29,11 +31,11 @@ class UDmaBuffer(Buffer):
         self._memory = memory
         self._offset = offset
 
-    def to_device(self) -> None:
-        self._memory.sync("sync_for_device", self._offset, self.data.size, TO_DEVICE)
+    def to_device(self, size: int) -> None:
+        self._memory.sync("sync_for_device", self._offset, lines(size, self.data.size), TO_DEVICE)
 
-    def from_device(self) -> None:
-        self._memory.sync("sync_for_cpu", self._offset, self.data.size, FROM_DEVICE)
+    def from_device(self, size: int) -> None:
+        self._memory.sync("sync_for_cpu", self._offset, lines(size, self.data.size), FROM_DEVICE)
 
     def free(self) -> None:
         size, self.data = self.data.size, np.empty(0, np.uint8)
@@ -82,7 +84,7 @@ class UDmaBuf:
         buffer = UDmaBuffer(self, offset, self._data[offset:offset + size])
         self._buffers.append(buffer)
         buffer.data[:] = 0
-        buffer.to_device()
+        buffer.to_device(size)
         return buffer
 
     def release(self, offset: int, size: int) -> None:
@@ -98,7 +100,7 @@ class UDmaBuf:
 
     def sync(self, attribute: str, offset: int, size: int, direction: int) -> None:
         """Hands a range over; `attribute` is "sync_for_device" or "sync_for_cpu". Nothing if the port is coherent."""
-        if self._coherent:
+        if self._coherent or not size:
             return
         try:
             (self._attributes / attribute).write_text(f"0x{offset:08X}{size & ~0xF | direction << 2 | 1:08X}")
@@ -127,6 +129,11 @@ def find(root: Path) -> Optional[UDmaBuf]:
 def pages(size: int) -> int:
     """`size` bytes, rounded up to whole pages, at least one."""
     return max(1, -(-size // PAGE)) * PAGE
+
+
+def lines(size: int, room: int) -> int:
+    """`size` bytes, rounded up to whole cache lines, of at most `room` bytes."""
+    return min(-(-size // LINE) * LINE, room)
 
 
 def how_to_insert(size: int) -> str:

@@ -44,6 +44,7 @@ class FakeLinux:
         self.file("sys/class/fpga_manager/fpga0/flags", "")
         self.file("sys/class/fpga_manager/fpga0/firmware", "")
         os.truncate(self.file("dev/mem", b""), 1 << 32)
+        (root / "run/lock").mkdir(parents=True)
         for address, value in BOOTED[settings.family].items():
             self.poke(address, value)
 

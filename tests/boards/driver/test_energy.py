@@ -1,17 +1,20 @@
 """The energy measurement against known powers."""
 
+import functools
 import json
 import math
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from shifthw_driver import confidence, energy, rails, sampling
+from shifthw_driver import confidence, energy, energy_run, rails, sampling
+from shifthw_driver.accelerator import Accelerator
 from shifthw_driver.errors import DriverError, NoRails
 
 from .fake_hwmon import FakeHwmon, FakeWork, Time
@@ -133,7 +136,7 @@ def test_sampler_weights_by_time() -> None:
     assert sampler.joules(sampling.Block("idle", 0, 0.0, 10.0, 0)) == 0.5 + 2 * 5.0 + 7 * 54.5
     assert sampler.joules(sampling.Block("idle", 0, 0.5, 4.0, 0)) == 0.5 * 1.0 + 2 * 5.0 + 1.0 * 9.0
     assert sampler.within([sampling.Block("idle", 0, 1.0, 3.0, 0)]).tolist() == [[1.0], [9.0]]
-    with pytest.raises(NoRails, match=r"rail CORE: no reading in 1\.00 s of idle; .*measure longer"):
+    with pytest.raises(NoRails, match=r"rail CORE: no reading in 1\.00 s of idle, must be one at least: measure longer"):
         sampler.joules(sampling.Block("idle", 0, 4.0, 5.0, 0))
 
 
@@ -235,7 +238,7 @@ def test_nothing_to_see_is_said() -> None:
     work, rng = FakeWork(Time()), np.random.default_rng(2)
     result = measure(in_memory(rail(lambda: float(rng.normal(1.0, 0.1)))), work, 6.0)
     assert result["warnings"] == [
-        "rail CORE: running cannot be told from idle-clocked; measure longer, or more work per second"]
+        "rail CORE: running cannot be told from idle-clocked: measure longer, or more work per second"]
 
 
 def test_sensor_that_is_slower_than_what_settles() -> None:
@@ -246,7 +249,7 @@ def test_sensor_that_is_slower_than_what_settles() -> None:
         int(now.now / 2.0), PHASE_W[work.phase] + 0.01 * float(rng.standard_normal())))), work, 60.0, settle=1.5)
     assert result["rails"][0]["updates_per_s"] == pytest.approx(0.5, rel=0.02)
     warning = next(text for text in result["warnings"] if "changes" in text)
-    assert "at most, slower than the 1.50 s to settle: phases mix; settle longer" in warning
+    assert "at most, slower than the 1.50 s to settle, so that phases mix: settle longer" in warning
 
 
 def test_stuck_rails(tmp_path: Path) -> None:
@@ -259,8 +262,8 @@ def test_stuck_rails(tmp_path: Path) -> None:
     result = measure(found, work, 6.0, rounds=3, interval=0.05)
     assert [entry["name"] for entry in result["rails"]] == ["VCCINT", "VCC1V5_PL", "VADJ_FPGA", "VCC3V3_FPGA"]
     warning = next(text for text in result["warnings"] if "VCCAUX" in text)
-    assert "readings of 0.218 A in all phases; must change: the sensor is stuck" in warning
-    assert warning.endswith("left out")
+    assert "readings of 0.218 A in all phases, must change: the sensor is stuck" in warning
+    assert warning.startswith("left out: rail VCCAUX: ")
     assert result["totals"]["all"]["rails"] == ["VCCINT", "VCC1V5_PL", "VADJ_FPGA", "VCC3V3_FPGA"]
     fake.stuck = {"VCCINT"}
     with pytest.raises(NoRails, match="rail VCCINT: .*the sensor is stuck"):
@@ -286,7 +289,7 @@ def test_rail_that_vanishes(name: str, tmp_path: Path) -> None:
             measure(found, work, 6.0, rounds=3, interval=0.05)
     else:
         warnings = measure(found, work, 6.0, rounds=3, interval=0.05)["warnings"]
-        assert any(text.startswith("rail VCCAUX: no reading") and text.endswith("left out") for text in warnings)
+        assert any(text.startswith("left out: rail VCCAUX: no reading") for text in warnings)
 
 
 def test_readings_that_fail_now_and_then_are_counted() -> None:
@@ -338,7 +341,7 @@ def test_no_image() -> None:
             return min(0, super().run(until))
 
     work = Lazy(Time())
-    with pytest.raises(DriverError, match=r"no image in 0\.60 s; must be one at least"):
+    with pytest.raises(DriverError, match=r"^energy: classified no image in 0\.60 s, must be one at least: measure"):
         measure(in_memory(rail(lambda: 1.0)), work, 6.0)
     assert work.phases[-1] == "idle-clocked"
 
@@ -419,3 +422,117 @@ def test_pauses_keep_the_average() -> None:
     assert np.mean(values) == pytest.approx(0.02, rel=1e-3)
     assert min(values) >= 0.01
     assert len(set(values)) == 1000
+
+
+class Interrupted(ThreadWork):
+    """Somebody presses Ctrl-C in the middle of a run, which the engine's reset ends, or of a pause."""
+
+    def __init__(self, phase: str) -> None:
+        self.breaks = phase
+        self.log: list[tuple[str, int]] = []
+
+    def _enter(self, phase: str) -> None:
+        self.phase = phase
+        self.log.append((phase, len(readers())))
+
+    def idle(self) -> None:
+        self._enter("idle")
+
+    def clocked(self) -> None:
+        self._enter("idle-clocked")
+
+    def run(self, until: float) -> int:
+        self._enter("running")
+        time.sleep(0.01)
+        if self.breaks == "running":
+            raise KeyboardInterrupt
+        return 1
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+        if self.breaks == self.phase:
+            raise KeyboardInterrupt
+
+
+def readers() -> list[threading.Thread]:
+    """Threads that sampling has started and that have not ended."""
+    return [thread for thread in threading.enumerate() if "in_thread" in thread.name or "loop" in thread.name]
+
+
+@pytest.mark.parametrize("phase", ["idle", "idle-clocked", "running"])
+def test_interrupted_measurement(phase: str) -> None:
+    """Full clock again after the work and the readings have ended, and as the last thing."""
+    work = Interrupted(phase)
+    with pytest.raises(KeyboardInterrupt):
+        energy.measure(in_memory(rail(lambda: 1.0)), work, 0.6, rounds=3, settle=0.01, interval=0.002,
+                       sleep=work.sleep)
+    runs = ["idle", "idle-clocked", "running"]
+    assert [entered for entered, _ in work.log] == [*runs[:runs.index(phase) + 1], "idle-clocked"]
+    assert [threads for _, threads in work.log] == [1] * (len(work.log) - 1) + [0]
+
+
+def accelerator(log: list[Any], interrupted: bool = False) -> Accelerator:
+    """As far as a measurement uses one."""
+    job = SimpleNamespace(cycles_per_batch=10_000, batch=2, images=np.zeros((2, 1, 1, 1), np.uint8))
+
+    def run_placed(batches: int) -> None:
+        log.append("run")
+        time.sleep(0.001)
+        if interrupted:
+            raise KeyboardInterrupt
+
+    fake = SimpleNamespace(
+        backend=SimpleNamespace(clock_mhz=lambda: 200.0, set_clock=lambda mhz: log.append(mhz)),
+        folder=SimpleNamespace(network=job, settings=SimpleNamespace(board="zc706"), predicted={"energy": 1.0}),
+        engine=SimpleNamespace(load=lambda job: log.append("load")), most_batches=lambda job: 4,
+        place=lambda job, images: log.append(len(images)), run_placed=run_placed)
+    return cast(Accelerator, fake)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(energy, "measure", functools.partial(energy.measure, rounds=3, settle=0.01, interval=0.002))
+
+
+def found_rails(monkeypatch: pytest.MonkeyPatch, close: Callable[[], None]) -> None:
+    found = rails.Rails("zc706", "memory", (rail(lambda: 1.0 + 0.1 * (time.monotonic() * 1000 % 3)),), close=close)
+    monkeypatch.setattr(rails, "find", lambda board, hwmon: found)
+
+
+def no_answer() -> None:
+    raise NoRails("bus: does not answer, must: power-cycle the board")
+
+
+@pytest.mark.usefixtures("quick")
+def test_result_of_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[Any] = []
+    closed: list[str] = []
+    found_rails(monkeypatch, lambda: closed.append("closed"))
+    result = energy_run.measure(accelerator(log), 0.3, Path("none"))
+    assert closed == ["closed"]
+    assert log[:4] == ["load", 8, energy_run.SLOWEST_MHZ, 200.0]
+    assert log[-1] == 200.0
+    assert (result["predicted"], result["board"]) == ({"energy": 1.0}, "zc706")
+    assert result["images"] % 8 == 0
+    assert not any("power-cycle" in text for text in result["warnings"])
+
+
+@pytest.mark.usefixtures("quick")
+def test_finished_measurement_survives_a_bus_that_cannot_be_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    found_rails(monkeypatch, no_answer)
+    result = energy_run.measure(accelerator([]), 0.3, Path("none"))
+    assert result["images"] > 0
+    assert result["warnings"][-1] == "bus: does not answer, must: power-cycle the board"
+    assert energy.lines(result)[-1] == "warning: bus: does not answer, must: power-cycle the board"
+
+
+@pytest.mark.usefixtures("quick")
+def test_interrupted_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[Any] = []
+    closed: list[str] = []
+    found_rails(monkeypatch, lambda: closed.append("closed"))
+    with pytest.raises(KeyboardInterrupt):
+        energy_run.measure(accelerator(log, interrupted=True), 0.3, Path("none"))
+    assert log[2:] == [energy_run.SLOWEST_MHZ, 200.0, "run", 200.0]
+    assert closed == ["closed"]
+    assert readers() == []

@@ -21,7 +21,8 @@ from ...lower.graphs import random_graph
 ARRAYS = [(1, 2, 4, 1), (2, 2, 4, 4), (3, 4, 8, 8), (1, 16, 16, 8), (5, 8, 4, 4)]
 """images, pixels, simd, pe"""
 RULE = {"scale": 1.0, "rounding": "floor", "lo": 0, "hi": 1, "pixels": None}
-EXPECTED = {"frames_per_second": 1.0, "latency_ms": 1.0, "energy_mj_per_image": 1.0, "energy_mark": "a model"}
+EXPECTED = {"frames_per_second": 1.0, "latency_ms": 1.0, "energy_mj_per_image": 1.0, "energy_mark": "a model",
+            "energy_units": "of a kind"}
 
 
 def compiled(graph: Graph, array: tuple[int, int, int, int], bits: int = 64) -> Program:
@@ -86,6 +87,14 @@ def test_the_memory_test_brings_back_every_code_that_it_moves(name: str, array: 
     ones = [int(np.bitwise_or.reduce(batch, axis=None)) for batch in moved]
     assert set(ones) == {(1 << test.source.dtype.bits) - 1}, "each bit of each batch is 1 somewhere, and 0 elsewhere"
     assert not np.bitwise_and.reduce(moved, axis=None)
+
+
+@pytest.mark.parametrize("bits", [64, 128])
+def test_the_memory_test_reads_every_bit_of_the_bus_as_0_and_as_1(bits: int) -> None:
+    beats = np.frombuffer(memory_test(compiled(zoo.build("digits"), (2, 2, 4, 4), bits)).image(), np.uint8)
+    beats = beats.reshape(-1, bits // 8)
+    assert (np.bitwise_or.reduce(beats) == 255).all() and (np.bitwise_and.reduce(beats) == 0).all()
+    assert len({beat.tobytes() for beat in beats}) > bits / 4, "and neighbours apart"
 
 
 def test_a_folder_is_the_same_bytes_for_the_same_build(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 import os
 import select
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,14 +174,45 @@ def test_configure_widens_the_ports_of_ultrascale(tmp_path: Path) -> None:
 
 def test_clock(linux: FakeLinux, engine: LinuxBackend) -> None:
     assert engine.clock_mhz() == 50
-    assert engine.set_clock(190) == engine.clock_mhz() == 200
+    assert engine.set_clock(200) == engine.clock_mhz() == 200
     assert linux.peek(0xF8000170) == 1 << 20 | 5 << 8
 
 
-def test_no_dev_mem(linux: FakeLinux, engine: LinuxBackend) -> None:
+def test_dev_mem_for_others_than_root(linux: FakeLinux, engine: LinuxBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     (linux.root / "dev/mem").unlink()
-    with pytest.raises(NoHardware, match="dev/mem: 4096 bytes at 0xf8000000 cannot be mapped .*run as root"):
+    with pytest.raises(NoHardware, match="dev/mem: 4096 bytes at 0xf8000000 cannot be mapped .*: run as root$"):
         engine.set_clock(200)
+
+
+def refuse_to_map(*_: object, **__: object) -> None:
+    raise PermissionError(1, "Operation not permitted")
+
+
+def test_dev_mem_that_the_kernel_guards(linux: FakeLinux, engine: LinuxBackend,
+                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("mmap.mmap", refuse_to_map)
+    with pytest.raises(NoHardware, match="dev/mem: .*Operation not permitted.*, must be allowed by the kernel, which "
+                       "forbids it .STRICT_DEVMEM.: boot with iomem=relaxed, or use UIO$"):
+        engine.set_clock(200)
+
+
+def test_kernel_without_dev_mem(linux: FakeLinux, engine: LinuxBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    (linux.root / "dev/mem").unlink()
+    with pytest.raises(NoHardware, match="No such file.*: use a kernel with CONFIG_DEVMEM$"):
+        engine.set_clock(200)
+
+
+def test_uio_that_root_cannot_map(linux: FakeLinux, engine: LinuxBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    linux.add_uio(0, 0x43C00000)
+    engine.set_clock(200)                   # maps what it needs of /dev/mem
+    engine.configure(None)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("mmap.mmap", refuse_to_map)
+    with pytest.raises(NoHardware, match="dev/uio0: 4096 bytes at 0x0 cannot be mapped .*: see dmesg$"):
+        engine.configure(None)
 
 
 def test_registers_by_dev_mem(linux: FakeLinux, engine: LinuxBackend) -> None:
@@ -289,7 +322,7 @@ def test_buffers(linux: FakeLinux, engine: LinuxBackend, kind: str) -> None:
 
 
 def test_engine_sees_what_the_processor_wrote(linux: FakeLinux, engine: LinuxBackend) -> None:
-    """Each handing over is one range, exactly the buffer's; zeros go to memory before the engine may write there."""
+    """Each handing over is one range of whole cache lines; zeros go to memory before the engine may write there."""
     attributes = linux.add_udmabuf(8 * PAGE)
     os.mkfifo(attributes / "log")
     log = os.open(attributes / "log", os.O_RDONLY | os.O_NONBLOCK)
@@ -297,11 +330,35 @@ def test_engine_sees_what_the_processor_wrote(linux: FakeLinux, engine: LinuxBac
         (attributes / name).symlink_to("log")
     first, second = engine.allocate(PAGE), engine.allocate(3 * PAGE)
     assert os.read(log, 1000) == b"".join([b"0x0000000000001005", b"0x0000100000003005"])
-    second.to_device()
-    first.from_device()
-    second.from_device()
-    assert os.read(log, 1000) == b"".join([b"0x0000100000003005", b"0x0000000000001009", b"0x0000100000003009"])
+    second.to_device(3 * PAGE)
+    first.from_device(PAGE)
+    second.from_device(2 * PAGE + 0x40)
+    assert os.read(log, 1000) == b"".join([b"0x0000100000003005", b"0x0000000000001009", b"0x0000100000002049"])
     os.close(log)
+
+
+@pytest.mark.parametrize(("size", "synced"), [
+    (1, 64), (63, 64), (64, 64), (65, 128), (4000, 4032), (2 * PAGE - 1, 2 * PAGE), (2 * PAGE, 2 * PAGE),
+    (2 * PAGE + 1, 2 * PAGE), (1 << 32, 2 * PAGE)])
+def test_only_what_matters_is_handed_over(linux: FakeLinux, engine: LinuxBackend, size: int, synced: int) -> None:
+    """From the buffer's begin, in whole cache lines, never beyond its end."""
+    attributes = linux.add_udmabuf(8 * PAGE)
+    engine.allocate(PAGE)
+    buffer = engine.allocate(2 * PAGE)
+    buffer.to_device(size)
+    buffer.from_device(size)
+    assert (attributes / "sync_for_device").read_text() == f"0x00001000{synced | 5:08X}"
+    assert (attributes / "sync_for_cpu").read_text() == f"0x00001000{synced | 9:08X}"
+
+
+def test_nothing_to_hand_over(linux: FakeLinux, engine: LinuxBackend) -> None:
+    attributes = linux.add_udmabuf(2 * PAGE)
+    buffer = engine.allocate(PAGE)
+    (attributes / "sync_for_device").unlink()
+    buffer.to_device(0)
+    buffer.free()
+    buffer.to_device(PAGE)
+    assert not (attributes / "sync_for_device").exists()
 
 
 def test_each_direction_has_its_file(linux: FakeLinux, engine: LinuxBackend) -> None:
@@ -309,15 +366,15 @@ def test_each_direction_has_its_file(linux: FakeLinux, engine: LinuxBackend) -> 
     buffer = engine.allocate(PAGE)
     assert (attributes / "sync_for_device").read_text() == "0x0000000000001005"
     assert not (attributes / "sync_for_cpu").exists()
-    buffer.from_device()
+    buffer.from_device(PAGE)
     assert (attributes / "sync_for_cpu").read_text() == "0x0000000000001009"
 
 
 def test_coherent_memory_needs_no_handing_over(linux: FakeLinux, engine: LinuxBackend) -> None:
     attributes = linux.add_udmabuf(2 * PAGE, coherent=1)
     buffer = engine.allocate(PAGE)
-    buffer.to_device()
-    buffer.from_device()
+    buffer.to_device(PAGE)
+    buffer.from_device(PAGE)
     assert not (attributes / "sync_for_device").exists()
     assert not (attributes / "sync_for_cpu").exists()
 
@@ -428,3 +485,55 @@ def test_used_again_after_close(linux: FakeLinux, engine: LinuxBackend) -> None:
         engine.configure(linux.bitstream)
         assert engine.allocate(4 * PAGE).address == 0x1E900000
         engine.close()
+
+
+BUSY = "^engine: another driver uses it, one at a time may: wait for it, or end it$"
+
+
+def test_one_driver_at_a_time(linux: FakeLinux, engine: LinuxBackend) -> None:
+    engine.configure(linux.bitstream)
+    engine.set_clock(200)
+    before = linux.peek(Zynq7000.CLOCK)
+    (linux.manager / "firmware").write_text("")
+    with LinuxBackend(linux.settings, linux.root) as second:
+        for use in (lambda: second.configure(linux.bitstream), lambda: second.set_clock(100)):
+            with pytest.raises(NoHardware, match=BUSY):
+                use()
+        with pytest.raises(NoHardware, match="must be after configure"):
+            second.read(0)
+    assert (linux.manager / "firmware").read_text() == ""
+    assert linux.peek(Zynq7000.CLOCK) == before
+    engine.configure(None)                  # it is still the first one's
+    engine.close()
+    with LinuxBackend(linux.settings, linux.root) as third:
+        third.configure(linux.bitstream)
+
+
+def test_driver_in_another_process(linux: FakeLinux, engine: LinuxBackend) -> None:
+    """One that ends, however it does, leaves the engine free."""
+    path = linux.root / "run/lock/shifthw"
+    program = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); print(); input()"
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(NoHardware, match=BUSY):
+            engine.configure(None)
+        other.kill()
+    engine.configure(None)
+
+
+def test_lock_without_its_usual_folder(linux: FakeLinux, engine: LinuxBackend) -> None:
+    (linux.root / "run/lock").rmdir()
+    (linux.root / "tmp").mkdir()
+    engine.configure(None)
+    assert (linux.root / "tmp/shifthw.lock").exists()
+    with LinuxBackend(linux.settings, linux.root) as second, pytest.raises(NoHardware, match=BUSY):
+        second.configure(None)
+
+
+def test_lock_that_cannot_be_opened(linux: FakeLinux, engine: LinuxBackend) -> None:
+    (linux.root / "run/lock/shifthw").symlink_to(linux.root / "home/shifthw.bit")
+    with pytest.raises(NoHardware, match="run/lock/shifthw: cannot be opened .*, must be a file that this driver made: "
+                       "run as root, or remove it$"):
+        engine.configure(None)

@@ -1,6 +1,7 @@
 
 import pytest
 
+from shifthw_driver.energy_run import SLOWEST_MHZ
 from shifthw_driver.errors import NoHardware
 from shifthw_driver.processor import Zynq7000, ZynqUltraScale, dividers, processor
 
@@ -57,11 +58,26 @@ def test_dividers(pll: float, mhz: float, pair: tuple[int, int]) -> None:
     assert dividers(pll, mhz) == pair
 
 
-@pytest.mark.parametrize("mhz", [1.0, 7.3, 33.3, 66.6, 99.0, 142.9, 166.7, 180.0, 240.0])
-def test_no_dividers_are_nearer(mhz: float) -> None:
+@pytest.mark.parametrize(("pll", "mhz", "found"), [
+    (1000, 187.5, 1000 / 6), (1000, 199.0, 1000 / 6), (1000, 199.01, 200), (1000, 142.9, 1000 / 7),
+    (1000, 142.85, 1000 / 7), (1500, 187.5, 187.5), (1500, 299.9, 300), (1500, 298, 250), (1600, 187.5, 1600 / 9)])
+def test_clock_is_not_above_what_is_asked_for(pll: float, mhz: float, found: float) -> None:
+    """Nearest of 187.5 MHz is 200 of 1000: too fast for the design, and refused."""
+    first, second = dividers(pll, mhz)
+    assert pll / (first * second) == found
+
+
+@pytest.mark.parametrize("mhz", [0.26, 1.0, 7.3, 33.3, 66.6, 99.0, 142.9, 166.7, 180.0, 240.0])
+def test_no_dividers_are_faster(mhz: float) -> None:
     first, second = dividers(1000, mhz)
-    best = min(abs(1000 / (a * b) - mhz) for a in range(1, 64) for b in range(1, 64))
-    assert abs(1000 / (first * second) - mhz) == best
+    best = max(1000 / (a * b) for a in range(1, 64) for b in range(1, 64) if 1000 / (a * b) <= 1.005 * mhz)
+    assert 1000 / (first * second) == best
+
+
+@pytest.mark.parametrize("pll", [1000, 1500])
+def test_slowest_clock(pll: float) -> None:
+    """Where nothing is slow enough, as for the idle phase of an energy measurement."""
+    assert dividers(pll, SLOWEST_MHZ) == (63, 63)
 
 
 @pytest.mark.parametrize("board", ["zc706", "ultra96v1", "ultra96v2"])
@@ -79,7 +95,7 @@ def test_zynq_clock_register() -> None:
     memory = zynq(CLOCK=0xC000000F | 4 << 20 | 5 << 8)
     engine = Zynq7000(memory)
     assert engine.clock_mhz() == 50
-    assert engine.set_clock(199) == 200
+    assert engine.set_clock(199.5) == 200
     assert memory.values[Zynq7000.CLOCK] == 0xC000000F | 1 << 20 | 5 << 8
     assert memory.writes == [(Zynq7000.CLOCK, 0xC000000F | 1 << 20 | 5 << 8)]
 

@@ -1,12 +1,13 @@
 """Which rails a board has, and which are believed."""
 
 import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from shifthw_driver import rails
-from shifthw_driver.errors import NoRails
+from shifthw_driver.errors import EngineError, NoRails
 
 from .fake_hwmon import BOARDS, FakeHwmon
 from .test_pmbus import Zc706Bus, kernel_switch, system
@@ -45,13 +46,13 @@ def test_what_rails_include(tmp_path: Path) -> None:
 
 
 def test_unknown_board() -> None:
-    with pytest.raises(NoRails, match="'zcu102'; must be one of zc706, ultra96v1, ultra96v2"):
+    with pytest.raises(NoRails, match="^board: is 'zcu102', must be one of zc706, ultra96v1, ultra96v2: use"):
         rails.find("zcu102")
 
 
 @pytest.mark.parametrize(("board", "rail"), [("ultra96v1", "VSYS"), ("ultra96v2", "INT")])
 def test_no_chips(board: str, rail: str, tmp_path: Path) -> None:
-    with pytest.raises(NoRails, match=f"rail {rail}: no voltage; must be of i"):
+    with pytest.raises(NoRails, match=f"the accelerator's rail {rail}: no voltage, must be there from i.*: use"):
         rails.find(board, hwmon=tmp_path)
 
 
@@ -67,13 +68,14 @@ def test_labels_are_followed_when_numbers_move(tmp_path: Path) -> None:
     assert [rail.known.name for rail in found.rails] == ["VCCINT", "VCCAUX", "VADJ_FPGA", "VCC3V3_FPGA"]
     assert found.rails[2].read()[1] == pytest.approx(0.093)
     warning, = found.warnings
-    assert warning.startswith("rail VCC1V5_PL is left out: a voltage, but neither current nor power")
+    assert warning.startswith("rail VCC1V5_PL is left out: has a voltage, but neither current nor power, must have one")
 
 
 def test_accelerator_without_current(tmp_path: Path) -> None:
     fake = tree("zc706", tmp_path)
     fake.path("VCCINT", "curr").unlink()
-    with pytest.raises(NoRails, match=r"rail VCCINT: a voltage, but neither current nor power; .*is not known"):
+    with pytest.raises(NoRails, match="the accelerator's rail VCCINT: has a voltage, but neither current nor power, "
+                       "must have one of them: use a kernel"):
         rails.find("zc706", hwmon=fake.folder)
 
 
@@ -83,15 +85,15 @@ def test_only_voltages(tmp_path: Path) -> None:
     for pattern in ("curr", "power"):
         for path in fake.folder.glob(f"*/{pattern}*"):
             path.unlink()
-    with pytest.raises(NoRails, match="rail INT: a voltage, but neither current nor power"):
+    with pytest.raises(NoRails, match="rail INT: has a voltage, but neither current nor power"):
         rails.find("ultra96v2", hwmon=fake.folder)
 
 
 def test_voltages_in_another_order(tmp_path: Path) -> None:
     fake = tree("zc706", tmp_path)
     fake.path("VCCINT", "in").write_text("1800\n")
-    with pytest.raises(NoRails, match=r"VCCINT: 1\.800 V; must be 0\.94 to 1\.06 V; relabelled or swapped: "
-                                      "it reads like VCCAUX"):
+    with pytest.raises(NoRails, match=r"rail VCCINT: is 1\.800 V, must be 0\.94 to 1\.06 V: look for relabelled or "
+                                      "swapped inputs, it reads like VCCAUX$"):
         rails.find("zc706", hwmon=fake.folder)
 
 
@@ -101,15 +103,16 @@ def test_swapped_rails_that_are_not_the_accelerators(tmp_path: Path) -> None:
     fake.path("VCC1V5_PL", "in").write_text("1800\n")
     found = rails.find("zc706", hwmon=fake.folder)
     assert [rail.known.name for rail in found.rails] == ["VCCINT", "VADJ_FPGA", "VCC3V3_FPGA"]
-    assert [warning.split(";")[2] for warning in found.warnings] == [
-        " relabelled or swapped: it reads like VCC1V5_PL", " relabelled or swapped: it reads like VCCAUX"]
+    assert [warning.split(": ")[2] for warning in found.warnings] == [
+        "look for relabelled or swapped inputs, it reads like VCC1V5_PL",
+        "look for relabelled or swapped inputs, it reads like VCCAUX"]
 
 
 def test_relabelled_by_the_kernel(tmp_path: Path) -> None:
     fake = tree("ultra96v2", tmp_path)
     fake.path("INT", "in", "label").write_text("vout2\n")
     fake.path("1V2", "in", "label").write_text("vout4\n")
-    with pytest.raises(NoRails, match=r"rail INT: 1\.200 V; .* it reads like 1V2 or PSDDR or PSPLL"):
+    with pytest.raises(NoRails, match=r"rail INT: is 1\.200 V, .* it reads like 1V2 or PSDDR or PSPLL"):
         rails.find("ultra96v2", hwmon=fake.folder)
 
 
@@ -126,14 +129,14 @@ def test_zero_rail_is_left_out(tmp_path: Path) -> None:
     fake.path("VADJ_FPGA", "curr").write_text("0\n")
     found = rails.find("zc706", hwmon=fake.folder)
     warning, = found.warnings
-    assert warning.startswith("rail VADJ_FPGA is left out: 5 readings of 0 A; must draw something")
+    assert warning.startswith("rail VADJ_FPGA is left out: has 5 readings of 0 A, must draw something: look")
     assert len(found.rails) == 4
 
 
 def test_zero_accelerator(tmp_path: Path) -> None:
     fake = tree("ultra96v1", tmp_path)
     fake.path("VSYS", "power").write_text("0\n")
-    with pytest.raises(NoRails, match="rail VSYS: 5 readings of 0 W"):
+    with pytest.raises(NoRails, match="rail VSYS: has 5 readings of 0 W, must"):
         rails.find("ultra96v1", hwmon=fake.folder)
 
 
@@ -141,7 +144,7 @@ def test_chips_of_one_name_need_addresses(tmp_path: Path) -> None:
     fake = tree("ultra96v2", tmp_path)
     for link in fake.folder.glob("*/device"):
         link.unlink()
-    with pytest.raises(NoRails, match="rail INT: no voltage; must be of irps5401 at I2C address 0x43"):
+    with pytest.raises(NoRails, match="rail INT: no voltage, must be there from irps5401 at I2C address 0x43"):
         rails.find("ultra96v2", hwmon=fake.folder)
 
 
@@ -191,14 +194,14 @@ def test_raw_pmbus_of_other_voltages_is_put_back(tmp_path: Path) -> None:
     bus = Zc706Bus()
     bus.volts[0], bus.volts[1] = 0x7333, 0x2000
     dev, devices = system(tmp_path)
-    with pytest.raises(NoRails, match=r"rail VCCINT: 1\.800 V"):
+    with pytest.raises(NoRails, match=r"rail VCCINT: is 1\.800 V"):
         rails.find("zc706", tmp_path / "none", dev, devices, lambda path: bus)
     assert (bus.switch, bus.page) == (0x04, 3)
 
 
 def test_neither_hwmon_nor_pmbus(tmp_path: Path) -> None:
     dev, devices = system(tmp_path, buses=0)
-    with pytest.raises(NoRails, match="no chip ucd90120; .*0 buses answer at 0x74"):
+    with pytest.raises(NoRails, match="none: has no chip ucd90120, must have it, .*0 buses answer at 0x74.*: load"):
         rails.find("zc706", tmp_path / "none", dev, devices)
 
 
@@ -209,7 +212,7 @@ def test_chip_that_a_kernel_driver_holds(tmp_path: Path) -> None:
 
     dev, devices = system(tmp_path)
     kernel_switch(devices, dev)
-    with pytest.raises(NoRails, match="Device or resource busy; must be the ZC706's"):
+    with pytest.raises(NoRails, match="Device or resource busy.*, must be the ZC706's"):
         rails.find("zc706", tmp_path / "none", dev, devices, lambda path: Held(behind_switch=True))
 
 
@@ -217,3 +220,46 @@ def test_never_changed() -> None:
     assert rails.never_changed([0.5] * 20)
     assert not rails.never_changed([0.5] * 19)
     assert not rails.never_changed([0.5] * 30 + [0.25])
+
+
+class Silent(Zc706Bus):
+    """Answers no more from when `silent` is set."""
+
+    silent = False
+
+    def _ucd(self, address: int) -> None:
+        super()._ucd(address)
+        if self.silent:
+            raise OSError(errno.EREMOTEIO, "Remote I/O error")
+
+
+@pytest.fixture
+def silent(tmp_path: Path) -> Iterator[tuple[Silent, rails.Rails]]:
+    dev, devices = system(tmp_path)
+    bus = Silent(page=2)
+    yield bus, rails.find("zc706", tmp_path / "none", dev, devices, lambda path: bus)
+    assert bus.closed > 1           # once when it was looked for
+
+
+def test_bus_that_cannot_be_put_back_is_a_warning(silent: tuple[Silent, rails.Rails]) -> None:
+    bus, found = silent
+    with found:
+        bus.silent = True
+    warning, = found.warnings
+    assert "does not answer" in warning
+    assert warning.endswith(": power-cycle the board before other software uses this I2C bus")
+
+
+def test_bus_that_cannot_be_put_back_after_a_failure(silent: tuple[Silent, rails.Rails]) -> None:
+    """Both are told, what was there first first."""
+    bus, found = silent
+    with pytest.raises(EngineError, match=r"^no image; then UCD90120A on .*: power-cycle the board .*$"), found:
+        bus.silent = True
+        raise EngineError("no image", 3)
+
+
+def test_interrupt_stays_one_where_the_bus_cannot_be_put_back(silent: tuple[Silent, rails.Rails]) -> None:
+    bus, found = silent
+    with pytest.raises(KeyboardInterrupt), found:
+        bus.silent = True
+        raise KeyboardInterrupt
