@@ -221,10 +221,12 @@ def measure_folder(
     folder: Path, board: measure.Board, *, bench_seconds: float, energy_seconds: float | None, say: measure.Say
 ) -> dict[str, object]:
     """`shifthw measure`: the contents of measured.json, which is now beside the build, and in its report.html."""
-    read_build(folder, [*NEEDED, "driver/driver.json", PAGE])
+    build = read_build(folder, [*NEEDED, "driver/driver.json", PAGE])
     _check_result_place(folder, MEASURED)
     values = measure.measure(board, folder / "driver", bench_seconds=bench_seconds, energy_seconds=energy_seconds,
                              say=say)
+    if read_build(folder) != build:
+        raise BadBuild(f"{folder}: must stay as it is while it is measured, it was built again: measure again")
     page = report_page(_read_json(folder / "report.json"), measured_rows(values))
     replace_file(folder / MEASURED, to_json(values))
     replace_in_build(folder, PAGE, page.encode())

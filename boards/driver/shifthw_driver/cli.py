@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,6 +41,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
+    if options.attended:
+        threading.Thread(target=_end_with_input, daemon=True).start()
     try:
         folder = Folder.load(options.folder)
         options.prepare(folder, options)
@@ -65,6 +68,13 @@ def _fail(text: str) -> int:
     return 2
 
 
+def _end_with_input() -> None:
+    """Over ssh without a terminal nothing else tells that whoever started this is gone."""
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _terminate(number: int, _: object) -> NoReturn:
     raise SystemExit(128 + number)
 
@@ -74,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=Path, default=HERE, help="driver folder of the build (default: this one)")
     parser.add_argument("--backend", default="auto", metavar="auto|pynq|linux|simulation:SOCKET",
                         help="how the engine is reached (default: PYNQ if it is installed, else Linux)")
+    parser.add_argument("--attended", action="store_true", help="end when the standard input does")
     parser.add_argument("--no-bitstream", action="store_true", help="use the bitstream that is loaded already")
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND")
     verbs.required = True

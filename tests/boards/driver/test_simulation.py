@@ -2,6 +2,7 @@
 wrong, and how it recovers."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -115,9 +116,12 @@ def test_bench_counts_exactly_and_agrees_with_the_report(desk: Desk) -> None:
     assert found["clock_mhz"] == report["clock_mhz"]
 
 
-def test_energy_says_that_a_simulation_has_no_rails(digits: Desk) -> None:
-    done = digits.drive("energy", "--hwmon", digits.driver)
-    assert done.returncode == 2
+def test_energy_says_which_rail_is_not_there(digits: Desk, tmp_path: Path) -> None:
+    chip = tmp_path / "hwmon0"              # without inputs; without a chip, this machine's I2C buses would be tried
+    chip.mkdir()
+    (chip / "name").write_text("ucd90120\n")
+    done = digits.drive("energy", "--hwmon", tmp_path)
+    assert done.returncode == 2 and "VCCINT: no voltage" in done.stderr
     assert len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr
 
 
@@ -265,6 +269,19 @@ def test_a_clock_that_is_too_fast_is_refused_and_a_slow_one_noted(
     monkeypatch.setattr(accelerator.backend, "set_clock", lambda mhz: set_clock(mhz * 0.5))
     accelerator.configure()
     assert accelerator.notes == ["clock: is 100 MHz instead of 200: right, but slower than predicted"]
+
+
+def test_a_driver_ends_with_whoever_started_it(digits: Desk) -> None:
+    """As over ssh: the input ends. The engine is left idle, for the next."""
+    command = [sys.executable, "-B", "-m", "shifthw_driver", "--backend", f"simulation:{digits.server.socket}",
+               "--attended", "bench", "--seconds", "1000"]
+    with subprocess.Popen(command, cwd=digits.driver, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as process:
+        assert process.stdout is not None and process.stdin is not None
+        assert "engine" in process.stdout.readline()
+        process.stdin.close()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert digits.drive("check").returncode == 0
 
 
 def test_a_corrupted_program_file_is_named_before_anything_runs(digits: Desk) -> None:
