@@ -75,4 +75,4 @@ if {[package vcompare $release 2019.2] >= 0} {
     write_sysdef -hwdef $definition -bitfile $bitstream -file [file join $out $project_name.hdf]
 }
 hand_to_driver
-puts "shifthw: out/$project_name.bit, also in ../driver, meets timing at $clock_mhz MHz"
+puts "shifthw: out/$project_name.bit, also in ../driver, meets timing at [format %g $clock_mhz] MHz"

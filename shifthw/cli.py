@@ -270,7 +270,7 @@ def _parts_of(path: Path, make: Callable[[dict[str, Any]], list[Part]], values: 
     try:
         return make(values)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
-        raise ShifthwError(f"{path}: is damaged: remove it, then build or simulate again") from None
+        raise ShifthwError(f"{path}: is damaged: remove it, then build, simulate or measure again") from None
 
 
 def _boards(options: argparse.Namespace) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .measure import REMOTE, RemoteBoard
+
 BENCH_SECONDS, ENERGY_SECONDS = 10.0, 30.0
 MEMORY_MIB = 64
 
@@ -35,7 +37,7 @@ def add_measure_arguments(parser: argparse.ArgumentParser) -> None:
                         help="Python on the board, e.g. 'sudo -n python3' (default: %(default)s)")
     parser.add_argument("--backend", type=_text, default="auto",
                         help="of the driver: auto, pynq, linux (default: %(default)s)")
-    parser.add_argument("--remote-folder", type=_text, default="shifthw-driver", metavar="FOLDER",
+    parser.add_argument("--remote-folder", type=_text, default=REMOTE, metavar="FOLDER",
                         help="on the board, for the driver (default: %(default)s)")
     parser.add_argument("--ssh", type=_command, default=["ssh", "-o", "BatchMode=yes"], metavar="COMMAND",
                         help="ssh with options of yours (default: ssh -o BatchMode=yes)")
@@ -44,9 +46,8 @@ def add_measure_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]:
     """`shifthw measure`: what flow.measure_folder gives."""
     from .flow import measure_folder
-    from .measure import Board
-    board = Board(host=options.host, ssh=options.ssh, folder=options.remote_folder, python=options.python,
-                  backend=options.backend, hwmon=options.hwmon)
+    board = RemoteBoard(host=options.host, ssh=options.ssh, folder=options.remote_folder, python=options.python,
+                        backend=options.backend, hwmon=options.hwmon)
     return measure_folder(options.folder, board, bench_seconds=options.bench_seconds, say=say,
                           energy_seconds=None if options.no_energy else options.seconds)
 

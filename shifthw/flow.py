@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from jinja2 import TemplateError
 
 from . import __version__, load, measure
 from . import boards as board_files
@@ -23,11 +24,10 @@ from .emit.bundle import (
     check_writable,
     read_build,
     replace_file,
-    replace_in_build,
     to_json,
     write_build,
 )
-from .emit.driver import Golden, driver_files, golden_images
+from .emit.driver import BITSTREAM, MADE_LATER, PACKAGE, Golden, driver_files, golden_images, package_files
 from .emit.project import project_files
 from .emit.verilog import TOP, engine_files, primitive_files
 from .errors import OutputInTheWay, ShifthwError
@@ -38,7 +38,7 @@ from .image_files import check_labels
 from .ir import Graph, interpret
 from .lower.explore import Budget, Goal, explore
 from .lower.resources import Resources
-from .measured import measured_rows
+from .measured import Row, measured_rows
 from .program import Program
 from .report import RESOURCES, Target, predicted, report, report_page
 from .sim.build import Engine, build_simulator
@@ -218,19 +218,43 @@ def check_model(
 
 
 def measure_folder(
-    folder: Path, board: measure.Board, *, bench_seconds: float, energy_seconds: float | None, say: measure.Say
+    folder: Path, board: measure.RemoteBoard, *, bench_seconds: float, energy_seconds: float | None, say: measure.Say
 ) -> dict[str, object]:
     """`shifthw measure`: the contents of measured.json, which is now beside the build, and in its report.html."""
     build = read_build(folder, [*NEEDED, "driver/driver.json", PAGE])
     _check_result_place(folder, MEASURED)
-    values = measure.measure(board, folder / "driver", bench_seconds=bench_seconds, energy_seconds=energy_seconds,
-                             say=say)
+    _page(folder, ())
+    driver = _files_for_the_board(folder, build)
+    if not board.simulated and BITSTREAM not in driver:
+        raise BadBuild(f"{folder}: driver/{BITSTREAM} is missing, must be the bitstream of this build: "
+                       f"make -C {folder}/vivado bitstream, or copy it there")
+    values = measure.measure(board, driver, bench_seconds=bench_seconds, energy_seconds=energy_seconds, say=say)
     if read_build(folder) != build:
         raise BadBuild(f"{folder}: must stay as it is while it is measured, it was built again: measure again")
-    page = report_page(_read_json(folder / "report.json"), measured_rows(values))
     replace_file(folder / MEASURED, to_json(values))
-    replace_in_build(folder, PAGE, page.encode())
+    replace_file(folder / PAGE, _page(folder, measured_rows(values)))
     return values
+
+
+def _files_for_the_board(folder: Path, manifest: dict[str, object]) -> dict[str, bytes]:
+    """Path below driver/ -> content: what the build lists, and what was made later. The package is this shifthw's own:
+    it runs on the board, mostly as root, and a build may be of anybody's making."""
+    listed = manifest["files"]
+    assert isinstance(listed, dict)         # read_build saw to it
+    data = {path.removeprefix("driver/") for path in listed if path.startswith("driver/")}
+    later = {name for name in MADE_LATER if (folder / "driver" / name).is_file()
+             and not (folder / "driver" / name).is_symlink()}
+    own = package_files()
+    return {path: (folder / "driver" / path).read_bytes()
+            for path in sorted(data | later) if not path.startswith(f"{PACKAGE}/")} | own
+
+
+def _page(folder: Path, measured: Sequence[Row]) -> bytes:
+    """The report's page; BadBuild if report.json is not what `build` writes."""
+    try:
+        return report_page(_read_json(folder / "report.json"), measured).encode()
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, TemplateError):
+        raise BadBuild(f"{folder}: report.json is damaged: build again into another folder") from None
 
 
 def _check_result_place(folder: Path, name: str) -> None:
@@ -298,7 +322,7 @@ def _read_json(path: Path) -> dict[str, object]:
     except (OSError, ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
-        raise BadBuild(f"{path}: is damaged: remove it, then build or simulate again")
+        raise BadBuild(f"{path}: is damaged: remove it, then build, simulate or measure again")
     return values
 
 

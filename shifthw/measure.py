@@ -8,7 +8,6 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from .errors import ShifthwError, ToolMissing
@@ -21,6 +20,19 @@ own, but then without a result."""
 SSH_FAILED = 255
 """Exit code of ssh when it is ssh that failed, and not the command on the board."""
 OCCUPIED = "must be absent, empty or a driver's, it holds something else: choose another with --remote-folder"
+RECEIVE = """
+if [ -n "$(ls -A "$F" 2>/dev/null)" ] && ! grep -qs shifthw-driver- "$F/driver.json"; then
+  echo "$OCCUPIED" >&2
+  exit 2
+fi
+# A driver that ran as root may have left what only root can remove; a folder can be renamed all the same.
+gone() { rm -rf "$1" 2>/dev/null || remove "$1"; }
+NEW="$F.shifthw-new" OLD="$F.shifthw-old"
+gone "$NEW" && gone "$OLD" && mkdir -p "$NEW" && tar xf - -C "$NEW" || exit
+[ ! -e "$F" ] || mv "$F" "$OLD" || exit
+mv "$NEW" "$F" && gone "$OLD"
+"""
+"""What the board's shell does with the archive at its input: folder F holds exactly that, when all of it is there."""
 MOST = 1e18
 """No number of a measurement is this large."""
 
@@ -37,7 +49,7 @@ RESULTS: dict[str, dict[str, object]] = {
         "rounds": int, "images": int, "source": str, "warnings": [str],
         "rails": [{"name": str, "includes": str, "readings_per_s": float, "step_w": float, **_ENERGY}],
         "totals": {"accelerator": {"rails": [str], **_ENERGY}},
-        "predicted": {"energy_mj_per_image": float, "energy_mark": str}},
+        "predicted": {"energy_mj_per_image": float, "energy_mark": str, "energy_units": str}},
 }
 """Of each command of the driver, what its result must hold for measured.measured_rows; it may hold more."""
 NAMES: dict[object, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
@@ -51,7 +63,7 @@ class MeasurementFailed(ShifthwError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Board:
+class RemoteBoard:
     """How the board is reached.
 
     ssh        the program with its options
@@ -69,8 +81,14 @@ class Board:
     backend: str = "auto"
     hwmon: str | None = None
 
+    @property
+    def simulated(self) -> bool:
+        """Whether it is a simulation that needs no bitstream."""
+        return self.backend.startswith("simulation:")
+
     def copy(self, files: dict[str, bytes]) -> None:
-        """Makes the folder on the board hold exactly these files; it must be absent, empty or a driver's."""
+        """Makes the folder on the board hold exactly these files; it must be absent, empty or a driver's. It changes
+        when everything is there."""
         folder = _quoted(self.folder)
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -78,9 +96,9 @@ class Board:
                 entry = tarfile.TarInfo(name)
                 entry.size, entry.mode = len(content), 0o644
                 tar.addfile(entry, io.BytesIO(content))
-        self._run(f'if [ -n "$(ls -A {folder} 2>/dev/null)" ] && ! grep -qs shifthw-driver- {folder}/driver.json; then '
-                  f"echo {shlex.quote(OCCUPIED)} >&2; exit 2; fi; "
-                  f"rm -rf {folder} && mkdir -p {folder} && tar xf - -C {folder}", archive.getvalue())
+        remove = "import shutil, sys; shutil.rmtree(sys.argv[1])"
+        self._run(f"F={folder}\nOCCUPIED={shlex.quote(OCCUPIED)}\n"
+                  f'remove() {{ {self.python} -c {shlex.quote(remove)} "$1"; }}\n{RECEIVE}', archive.getvalue())
 
     def drive(self, verb: str, arguments: Sequence[str], say: Say) -> tuple[int, bytes]:
         """Exit code and result, a JSON text, of a driver's command, whose lines are said as they come."""
@@ -130,15 +148,14 @@ class Board:
                 raise
 
 
-def measure(board: Board, driver: Path, *, bench_seconds: float, energy_seconds: float | None, say: Say
-            ) -> dict[str, object]:
-    """Copies `driver`, a build's driver folder, and measures: {"host", "check", "bench", "energy"}.
+def measure(board: RemoteBoard, driver: dict[str, bytes], *, bench_seconds: float, energy_seconds: float | None,
+            say: Say) -> dict[str, object]:
+    """Copies `driver`, the files of a build's driver folder, and measures: {"host", "check", "bench", "energy"}.
 
     energy_seconds: None leaves the energy out; "energy" is then None, and also where the rails cannot be read, with
     the reason in "energy_failed". MeasurementFailed if the board cannot run the build, runs it wrong, or gives
     results that are none."""
-    board.copy({str(path.relative_to(driver)): path.read_bytes() for path in sorted(driver.rglob("*"))
-                if path.is_file() and "__pycache__" not in path.parts})
+    board.copy(driver)
     code, found = board.drive("check", [], say)
     check = _result(board, "check", found)
     if not check["bit_exact"]:
@@ -159,7 +176,7 @@ def measure(board: Board, driver: Path, *, bench_seconds: float, energy_seconds:
     return values
 
 
-def _result(board: Board, verb: str, data: bytes) -> dict[str, Any]:
+def _result(board: RemoteBoard, verb: str, data: bytes) -> dict[str, Any]:
     """The result of a driver's command, if it is one."""
     try:
         values = json.loads(data)

@@ -33,15 +33,15 @@ def measured_rows(m: dict[str, Any]) -> list[Row]:
 
 
 def _energy_rows(energy: dict[str, Any]) -> list[Row]:
-    model = f"{energy['predicted']['energy_mj_per_image']:.4g} ({energy['predicted']['energy_mark']})"
+    predicted, total = energy["predicted"], energy["totals"]["accelerator"]
+    model = f"{predicted['energy_mj_per_image']:.4g} ({predicted['energy_mark']}; {predicted['energy_units']})"
     how = f"{energy['rounds']} rounds, {energy['images']:,} images, from {energy['source']}; +- is 95 % confidence"
     rows = [("energy", how, "")]
     for key, title in TITLES.items():
-        rows += [(f"mJ per image, {title}: {rail['name']}",
-                  f"{_spread(rail[key]['mj_per_image'])} ({_about(rail)})", "") for rail in energy["rails"]]
-        total = energy["totals"]["accelerator"]
-        rows.append((f"mJ per image, {title}: accelerator ({', '.join(total['rails'])})",
-                     _spread(total[key]["mj_per_image"]), model))
+        rows.append((f"mJ per image, {title}", "", ""))
+        rows += [(f"- {rail['name']}", _spread(rail[key]["mj_per_image"]), "") for rail in energy["rails"]]
+        rows.append((f"- accelerator: {', '.join(total['rails'])}", _spread(total[key]["mj_per_image"]), model))
+    rows += [(rail["name"], _about(rail), "") for rail in energy["rails"]]
     return rows + [("warning", warning, "") for warning in energy["warnings"]]
 
 

@@ -48,7 +48,7 @@ def test_the_simulated_board_works(folder: Path) -> None:
 def test_commands_on_the_board_are_the_drivers(folder: Path) -> None:
     if not (folder / "digits-zc706").exists():
         test_build_commands_work(folder)
-    verbs = re.findall(r"^sudo python3 -m shifthw_driver (\w+)", README, re.MULTILINE)
+    verbs = re.findall(r"^sudo python3 -B -m shifthw_driver (\w+)", README, re.MULTILINE)
     assert verbs == ["check", "run", "bench", "energy"]
     for verb in verbs:
         shell(f"python -B -m shifthw_driver {verb} --help", folder / "digits-zc706" / "driver")

@@ -27,6 +27,9 @@ DERIVED = (RESULT, MEASURED, "driver/check.json", "driver/bench.json", "driver/e
 """What tools add to a build; replaced together with it."""
 PAGE = "report.html"
 """What it restates."""
+TOOLS = {"make -C {}/vivado clean": ("vivado/", "driver/shifthw."),
+         "make -C {}/openflow -f open_flow.mk clean": ("openflow/",)}
+"""Command by which a user clears what other tools made in a build folder, and where that is."""
 CLOSED = "rtl"
 """Where a build holds nothing but what its manifest lists: a file more would be a part of the design."""
 
@@ -81,20 +84,11 @@ def read_build(folder: Path, needed: Collection[str] = ()) -> dict[str, object]:
             raise BadBuild(f"{folder}: {path} is missing: build again")
         if not file.resolve().is_relative_to(folder.resolve()):
             raise BadBuild(f"{folder}: {path} must be inside the folder, not a link: build again")
-        if _digest(file.read_bytes()) != digest:
+        if not _restated(folder, path) and _digest(file.read_bytes()) != digest:
             raise BadBuild(f"{folder}: {path} was changed since the build: build again into another folder")
     if guests := _guests(folder, digests, folder / CLOSED):
         raise BadBuild(f"{folder}: {guests[0]} is not from the build: move it")
     return manifest
-
-
-def replace_in_build(folder: Path, path: str, data: bytes) -> None:
-    """Puts `data` in place of a build's file, and its hash into the manifest."""
-    manifest = read_build(folder, [path])
-    files = manifest["files"]
-    assert isinstance(files, dict)          # read_build saw to it
-    replace_file(folder / path, data)
-    replace_file(folder / MANIFEST, to_json({**manifest, "files": {**files, path: _digest(data)}}))
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -148,10 +142,13 @@ def _check_ours(folder: Path) -> None:
                              "choose another folder with -o")
     digests = _digests(folder, manifest)
     edits = [path for path, digest in digests.items()
-             if (folder / path).is_file() and _digest((folder / path).read_bytes()) != digest]
+             if (folder / path).is_file() and not _restated(folder, path)
+             and _digest((folder / path).read_bytes()) != digest]
     if others := [*_guests(folder, digests, folder), *edits]:
-        raise OutputInTheWay(f"{folder}: {others[0]} is not from the earlier build: move it, "
-                             "or choose another folder with -o")
+        made = [place for place in TOOLS if any(other.startswith(TOOLS[place]) for other in others)]
+        clean = "".join(f"`{make.format(folder)}` removes what was made there, or " for make in made)
+        raise OutputInTheWay(f"{folder}: {others[0]} is not from the earlier build: {clean or 'move it, or '}choose "
+                             "another folder with -o")
 
 
 def _guests(folder: Path, digests: Collection[str], inside: Path) -> list[str]:
@@ -181,17 +178,14 @@ def _absolute(folder: Path) -> Path:
 
 def _is_this_build(folder: Path, files: Mapping[str, bytes], manifest: dict[str, object]) -> bool:
     """Whether this build is there already; what was measured on a board, and is in its page, is kept then."""
-    restated = {PAGE} if (folder / MEASURED).is_file() else set()
-    old = _manifest(folder)
-    return old is not None and _without(old, restated) == _without(manifest, restated) and all(
-        (folder / path).is_file() and (folder / path).read_bytes() == data
-        for path, data in files.items() if path not in restated)
+    return _manifest(folder) == manifest and all(
+        (folder / path).is_file() and (_restated(folder, path) or (folder / path).read_bytes() == data)
+        for path, data in files.items())
 
 
-def _without(manifest: dict[str, object], paths: Collection[str]) -> dict[str, object]:
-    files = manifest["files"]
-    assert isinstance(files, dict)          # _manifest saw to it
-    return {**manifest, "files": {path: digest for path, digest in files.items() if path not in paths}}
+def _restated(folder: Path, path: str) -> bool:
+    """Whether a file of a build is no longer the build's: a measurement adds to the page of the report."""
+    return path == PAGE and (folder / MEASURED).is_file()
 
 
 def _manifest(folder: Path) -> dict[str, object] | None:

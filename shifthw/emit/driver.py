@@ -3,6 +3,7 @@
     shifthw_driver/         the package, boards/driver/ and the register map
     driver.json             the board, the engine, the wire formats, what to expect; SHA-256 of the files below
     network/, memory_test/  a job each: program.bin, input_map.npy, output_map.npy, and golden images and outputs
+    README.md               how it is used
     shifthw.dtso            device-tree overlay, for Linux without PYNQ
     shifthw.bit             comes here when Vivado has made it, with shifthw.hwh and shifthw.bin
 """
@@ -28,6 +29,8 @@ from .project import CONTROL_BYTES
 FORMAT = "shifthw-driver-1"
 BITSTREAM = "shifthw.bit"
 PACKAGE = "shifthw_driver"
+MADE_LATER = ("shifthw.bit", "shifthw.hwh", "shifthw.bin", "shifthw.dtbo")
+"""What Vivado and dtc put into driver/."""
 GOLDEN_SEED = 0
 
 
@@ -70,10 +73,12 @@ def driver_files(program: Program, board: Board, clock_mhz: float, golden: Golde
         "files": {path: hashlib.sha256(content).hexdigest() for path, content in sorted(data.items())},
     }
     overlay = (FOLDER / f"overlay_{board.family}.dtso").read_bytes()
-    return data | _package() | {"driver.json": to_json(about), "shifthw.dtso": overlay}
+    readme = (FOLDER / "driver" / "README.md").read_bytes()
+    return data | package_files() | {"driver.json": to_json(about), "shifthw.dtso": overlay, "README.md": readme}
 
 
-def _package() -> dict[str, bytes]:
+def package_files() -> dict[str, bytes]:
+    """The package that runs on the board, by path below driver/."""
     folder = FOLDER / "driver" / PACKAGE
     files = {f"{PACKAGE}/{path.name}": path.read_bytes() for path in sorted(folder.glob("*.py"))}
     return files | {f"{PACKAGE}/registers.py": Path(registers.__file__).read_bytes()}

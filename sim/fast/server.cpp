@@ -76,7 +76,10 @@ private:
     std::string obey(const std::vector<std::string>& words) {
         const std::string& verb = words.at(0);
         const auto is = [&](const char* name, size_t size) { return verb == name && words.size() == size; };
-        if (is("read", 2)) return number(pins_.read(offset(words[1])));
+        if (is("read", 2)) {
+            const uint32_t place = offset(words[1]), found = pins_.read(place);
+            return number(place == wrong_register_ ? ~found : found);
+        }
         if (is("cycles", 1)) return number(pins_.clocks());
         if (is("memory", 1)) return number(address_) + " " + std::to_string(file_.size()) + " " + path_;
         if (is("write", 3)) {
@@ -100,7 +103,8 @@ private:
 
     bool set_fault(const std::string& name, uint64_t value) {
         Faults& faults = memory_.faults;
-        if (name == "none") return faults = Faults(), true;     // its value does not matter
+        if (name == "none") return faults = Faults(), wrong_register_ = NONE, true;     // its value does not matter
+        if (name == "register") return wrong_register_ = value, true;
         if (name == "skip") return faults.skip_beats = value, true;
         if (name == "read") return faults.refuse_reads = value, true;
         if (name == "write") return faults.refuse_writes = value, true;
@@ -110,8 +114,11 @@ private:
         return false;
     }
 
+    static constexpr uint64_t NONE = UINT64_MAX;
+
     const std::string path_;
     const uint64_t address_;
+    uint64_t wrong_register_ = NONE;        // reads with all bits inverted: another design
     SharedFile file_;
     Memory memory_;
     Pins pins_;

@@ -18,7 +18,7 @@ CLOCK_TOLERANCE = 0.005
 
 
 class Accelerator:
-    """A build on its board. `start` first; then `classify` as often as wanted.
+    """A build on its board. `configure` first; then `classify` as often as wanted.
 
     notes : what is not as it should be but does no harm
     """

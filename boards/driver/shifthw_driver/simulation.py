@@ -82,16 +82,21 @@ class SimulationBackend(Backend):
     shortest_wait = 0.0
 
     def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        try:
-            self._socket.connect(str(path))
-        except OSError as error:
-            raise NoHardware(f"{path}: must be the socket of a running `shifthw serve` ({error.strerror}): start one "
-                             "with --socket") from None
-        self._lines = self._socket.makefile("r", encoding="utf-8", newline="\n")
+        self._path = path
+        self._connect()
         self._mhz: Optional[float] = None
         address, size, file = self.ask("memory").split(" ", 2)
         self._memory = SharedMemory(int(address), int(size), Path(file))
+
+    def _connect(self) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._socket.connect(str(self._path))
+        except OSError as error:
+            self._socket.close()
+            raise NoHardware(f"{self._path}: must be the socket of a running `shifthw serve` ({error.strerror}): start "
+                             "one with --socket") from None
+        self._lines = self._socket.makefile("r", encoding="utf-8", newline="\n")
 
     def ask(self, request: str) -> str:
         """The answer to a request; DriverError if the simulator refuses it or is gone."""
@@ -100,6 +105,10 @@ class SimulationBackend(Backend):
             answer = self._lines.readline().rstrip("\n")
         except OSError as error:
             answer = f"failure {error.strerror}"
+        except BaseException:       # an interrupt: the answer under way would be taken for that of the next request
+            self.close()
+            self._connect()
+            raise
         verdict, _, rest = answer.partition(" ")
         if verdict != "ok":
             raise DriverError(f"simulation: {rest or 'the simulator is gone'}: start `shifthw serve` again")

@@ -245,6 +245,46 @@ def test_a_measured_build_can_be_built_again(here: Way, built: Path, desk: Desk)
     read_build(desk.folder)
 
 
+def test_a_build_without_its_bitstream_is_told_before_the_board_is_touched(here: Way, desk: Desk) -> None:
+    with unchanged(desk.folder):
+        line = failure(desk.measure(here, "--backend", "linux"))
+    assert "driver/shifthw.bit is missing, must be the bitstream of this build" in line
+    assert not desk.remote.exists()
+
+
+def test_only_the_builds_own_files_and_this_tools_package_are_copied(here: Way, desk: Desk, tmp_path: Path) -> None:
+    driver = desk.folder / "driver"
+    (tmp_path / "secret").write_text("secret")
+    (driver / "mine.npy").write_text("large")
+    (driver / "notes").symlink_to(tmp_path / "secret")
+    (driver / "shifthw.bit").symlink_to(tmp_path / "secret")
+    (driver / "shifthw.bin").write_text("made by make")
+    try:
+        assert desk.measure(here)[0] == 0
+        names = {path.name for path in desk.remote.rglob("*")}
+        assert {"driver.json", "shifthw.bin", "registers.py"} <= names
+        assert not names & {"mine.npy", "notes", "shifthw.bit"}
+    finally:
+        for name in ("mine.npy", "notes", "shifthw.bit", "shifthw.bin"):
+            (driver / name).unlink()
+
+
+def test_what_only_root_can_remove_does_not_stop_the_next_measurement(here: Way, desk: Desk, tmp_path: Path) -> None:
+    """rm fails, as for a user who finds root's files; the board's Python, which is sudo's then, takes over."""
+    assert desk.measure(here)[0] == 0
+    (desk.remote / "old.npy").write_text("left by root")
+    rm = tmp_path / "bin" / "rm"
+    rm.parent.mkdir()
+    rm.write_text("#!/bin/sh\ncase \"$*\" in *shifthw-old*) [ ! -e \"$2\" ] ;; *) exec /bin/rm \"$@\" ;; esac\n")
+    rm.chmod(0o755)
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"#!/bin/sh\nshift\nPATH={rm.parent}:$PATH exec sh -c \"$1\"\n")
+    ssh.chmod(0o755)
+    assert desk.measure(Way("board", str(ssh)))[0] == 0
+    assert not (desk.remote / "old.npy").exists()
+    assert [path.name for path in desk.remote.parent.glob(f"{desk.remote.name}*")] == [desk.remote.name]
+
+
 def test_rails_that_are_not_there_leave_the_rest(way: Way, desk: Desk, tmp_path: Path) -> None:
     chip = tmp_path / "hwmon" / "hwmon0"
     chip.mkdir(parents=True)
@@ -294,7 +334,7 @@ def test_energy_beside_the_model(here: Way, simulator_cache: Path, tmp_path: Pat
             value = entry[difference]["mj_per_image"]
             assert math.isfinite(value["mean"]) and 0 < value["ci95"] < math.inf
     rows = {name: (value, expected) for name, value, expected in measured_rows(desk.measured)}
-    value, expected = rows["mJ per image, computation (running less idle with clock): accelerator (VCCINT)"]
+    value, expected = rows["- accelerator: VCCINT"]
     model = json.loads((folder / "report.json").read_text())["energy"]["with_memory"]["fpga_zc706"]["total_pj"] / 1e9
     assert " +- " in value and expected.startswith(f"{model:.4g} (")
     for text in (out, desk.report(), desk.page):
@@ -437,7 +477,7 @@ def sample(shape: object) -> Any:
 
 def test_what_is_demanded_of_results_is_enough_for_the_rows() -> None:
     values = {**sample(measure.RESULTS), "host": "board", "energy_failed": None}
-    assert len(measured_rows(values)) == 13
+    assert len(measured_rows(values)) == 16
     assert [measure._misfit(values[verb], shape, verb) for verb, shape in measure.RESULTS.items()] == [None] * 3
 
 
@@ -448,7 +488,7 @@ def test_what_is_demanded_of_results_is_enough_for_the_rows() -> None:
 ], ids=range(5))
 def test_what_is_no_result(verb: str, data: bytes, text: str) -> None:
     with pytest.raises(measure.MeasurementFailed, match=f": {text}: build again"):
-        measure._result(measure.Board(host="board"), verb, data)
+        measure._result(measure.RemoteBoard(host="board"), verb, data)
 
 
 @pytest.mark.parametrize(("change", "text"), [
@@ -486,7 +526,7 @@ def test_bad_arguments_are_told_in_one_line(option: tuple[str, ...], text: str, 
 def test_an_end_by_signal_does_not_wait_for_the_board(here: Way, desk: Desk, tmp_path: Path) -> None:
     python = f"sh -c 'echo $$ > {tmp_path}/pid; echo begun; exec sleep 100'"
     command = [sys.executable, "-m", "shifthw.cli", "measure", desk.folder, "--host", here.host, "--ssh", here.ssh,
-               "--remote-folder", desk.remote, "--python", python, "--no-energy"]
+               "--remote-folder", desk.remote, "--python", python, "--no-energy", "--backend", "simulation:none"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,15 +249,19 @@ def test_the_wrong_bitstream_is_told(digits: Desk, simulator_cache: Path, tmp_pa
     assert done.returncode == 2
     assert "register CONFIG is" in done.stderr and "copy bitstream and driver folder of one build" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    assert digits.drive("check").returncode == 0
 
 
-@pytest.mark.parametrize(("register", "text"), [(0x000, "register ID"), (0x004, "register VERSION")])
-def test_another_design_is_told(register: int, text: str, accelerator: Accelerator,
-                                monkeypatch: pytest.MonkeyPatch) -> None:
-    read = accelerator.backend.read
-    monkeypatch.setattr(accelerator.backend, "read", lambda offset: 7 if offset == register else read(offset))
-    with pytest.raises(WrongHardware, match=f"{text} is 0x00000007"):
+@pytest.mark.parametrize(("register", "found"), [
+    (Register.ID, 0xACB7A8CE), (Register.VERSION, 0xFFFFFFFE), (Register.CONFIG, None)])
+def test_another_design_is_told(register: Register, found: int | None, accelerator: Accelerator) -> None:
+    fault(accelerator, f"register {int(register)}")
+    value = ~accelerator.folder.config & 0xFFFFFFFF if found is None else found
+    with pytest.raises(WrongHardware, match=f"register {register.name} is {value:#010x}"):
         accelerator.configure()
+    fault(accelerator, "none 0")
+    accelerator.configure()
+    assert recovers(accelerator)
 
 
 def test_a_clock_that_is_too_fast_is_refused_and_a_slow_one_noted(
@@ -269,6 +274,26 @@ def test_a_clock_that_is_too_fast_is_refused_and_a_slow_one_noted(
     monkeypatch.setattr(accelerator.backend, "set_clock", lambda mhz: set_clock(mhz * 0.5))
     accelerator.configure()
     assert accelerator.notes == ["clock: is 100 MHz instead of 200: right, but slower than predicted"]
+
+
+@pytest.mark.parametrize(("number", "code", "said"), [
+    (signal.SIGINT, 130, "shifthw_driver: interrupted\n"), (signal.SIGTERM, 128 + signal.SIGTERM, ""),
+    (signal.SIGHUP, 128 + signal.SIGHUP, "")])
+@pytest.mark.parametrize("moment", [0.0, 0.3])
+def test_a_signal_ends_the_driver_and_leaves_the_engine_to_the_next(
+    moment: float, number: signal.Signals, code: int, said: str, digits: Desk
+) -> None:
+    command = [sys.executable, "-B", "-m", "shifthw_driver", "--backend", f"simulation:{digits.server.socket}", "bench",
+               "--seconds", "1000"]
+    with subprocess.Popen(command, cwd=digits.driver, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert "engine" in process.stdout.readline() and "memory test" in process.stdout.readline()
+        time.sleep(moment)
+        process.send_signal(number)
+        assert process.wait(60) == code
+        assert process.stderr.read() == said
+    assert digits.drive("check").returncode == 0
 
 
 def test_a_driver_ends_with_whoever_started_it(digits: Desk) -> None:
@@ -388,6 +413,13 @@ def test_requests_that_make_no_sense_are_refused(request_: str, accelerator: Acc
     with pytest.raises(DriverError, match="no such request"):
         backend.ask(request_)
     accelerator.engine.identify()
+
+
+def test_a_python_without_numpy_is_told(digits: Desk) -> None:
+    done = subprocess.run([sys.executable, "-S", "-B", "-m", "shifthw_driver", "--help"], cwd=digits.driver,
+                          capture_output=True, text=True)
+    assert done.returncode == 2 and "without numpy, must be 3.8 or newer with numpy" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_buffers_are_given_back(accelerator: Accelerator) -> None:
