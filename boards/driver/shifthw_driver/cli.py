@@ -36,7 +36,8 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Runs one command; returns its exit code."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminate)       # unwinds, so that the engine is reset and its clock set back
+        if signal.getsignal(number) != signal.SIG_IGN:      # as nohup wants it
+            signal.signal(number, _terminate)   # unwinds, so that the engine is reset and its clock set back
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
