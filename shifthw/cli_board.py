@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .measure import REMOTE, RemoteBoard
+from .measure import REMOTE, SSH, RemoteBoard
 
 BENCH_SECONDS, ENERGY_SECONDS = 10.0, 30.0
 MEMORY_MIB = 64
@@ -39,8 +39,8 @@ def add_measure_arguments(parser: argparse.ArgumentParser) -> None:
                         help="of the driver: auto, pynq, linux (default: %(default)s)")
     parser.add_argument("--remote-folder", type=_text, default=REMOTE, metavar="FOLDER",
                         help="on the board, for the driver (default: %(default)s)")
-    parser.add_argument("--ssh", type=_command, default=["ssh", "-o", "BatchMode=yes"], metavar="COMMAND",
-                        help="ssh with options of yours (default: ssh -o BatchMode=yes)")
+    parser.add_argument("--ssh", type=_command, default=SSH, metavar="COMMAND",
+                        help=f"ssh with options of yours (default: {shlex.join(SSH)})")
 
 
 def measure(options: argparse.Namespace, say: Callable[[str], None]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from .errors import ShifthwError, ToolMissing
 
+SSH = ("ssh", "-o", "BatchMode=yes")
 REMOTE = "shifthw-driver"
 """Where the driver's folder goes, below the home of the user on the board."""
 COMPARISON_FAILED = 1
@@ -75,7 +76,7 @@ class RemoteBoard:
     """
 
     host: str
-    ssh: Sequence[str] = ("ssh",)
+    ssh: Sequence[str] = SSH
     folder: str = REMOTE
     python: str = "python3"
     backend: str = "auto"

@@ -29,7 +29,7 @@ from .project import CONTROL_BYTES
 FORMAT = "shifthw-driver-1"
 BITSTREAM = "shifthw.bit"
 PACKAGE = "shifthw_driver"
-MADE_LATER = ("shifthw.bit", "shifthw.hwh", "shifthw.bin", "shifthw.dtbo")
+MADE_LATER = (BITSTREAM, "shifthw.hwh", "shifthw.bin", "shifthw.dtbo")
 """What Vivado and dtc put into driver/."""
 GOLDEN_SEED = 0
 

@@ -5,7 +5,7 @@ from typing import Dict, Iterable, Iterator, List, Tuple
 import numpy as np
 
 from . import images as image_rules
-from .backend import Backend, Buffer
+from .backend import CLOCK_TOLERANCE, Backend, Buffer
 from .engine import Counters, Engine
 from .errors import WrongHardware
 from .folder import Folder
@@ -13,8 +13,6 @@ from .job import Job
 
 BUFFER_BYTES = 4 << 20
 """Of packed images, or results, that one run of the engine takes; more images take several runs."""
-CLOCK_TOLERANCE = 0.005
-"""How far, relative, the clock may be from the one that the build is for."""
 
 
 class Accelerator:

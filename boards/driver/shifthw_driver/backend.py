@@ -11,6 +11,9 @@ import numpy as np
 
 PAGE = 4096
 """Buffers begin and end at a multiple of this."""
+CLOCK_TOLERANCE = 0.005
+"""How far, relative, a clock may be from the one that is asked for: no further than rounding makes it. A design need
+not work at a faster one."""
 
 
 class Buffer(ABC):

@@ -158,7 +158,7 @@ def _best_backend() -> str:
     python = environment()
     if python is not None:
         raise NoHardware(f"PYNQ: is not in this Python, must be started in its own: sudo env XILINX_XRT=/usr {python} "
-                         "-m shifthw_driver, or choose --backend linux")
+                         "-B -m shifthw_driver, or choose --backend linux")
     return "linux"
 
 

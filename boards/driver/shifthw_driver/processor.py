@@ -9,14 +9,11 @@ from contextlib import contextmanager
 from fractions import Fraction
 from typing import Dict, Iterator, Optional, Protocol, Tuple
 
+from .backend import CLOCK_TOLERANCE
 from .errors import NoHardware
 
 REFERENCE_MHZ = Fraction(100, 3)
 """PS_CLK and PSS_REF_CLK of all the boards, from which the PLLs multiply."""
-
-ABOVE = 1.005
-"""How far a clock may be above the one that is asked for: no further than rounding makes it. A design need not work
-at a faster one."""
 
 
 class AddressSpace(Protocol):
@@ -189,10 +186,10 @@ def processor(family: str, memory: AddressSpace) -> Processor:
 
 
 def dividers(pll_mhz: float, mhz: float) -> Tuple[int, int]:
-    """The two dividers, 1 to 63, that make of `pll_mhz` the fastest clock of at most ABOVE times `mhz`, or the slowest
-    where none is; the first is the larger one."""
+    """The two dividers, 1 to 63, that make of `pll_mhz` the fastest clock up to CLOCK_TOLERANCE above `mhz`, or the
+    slowest where none is; the first is the larger one."""
     pairs = [(first, second) for second in range(1, 64) for first in range(second, 64)]
-    slow = [pair for pair in pairs if pll_mhz / (pair[0] * pair[1]) <= ABOVE * mhz]
+    slow = [pair for pair in pairs if pll_mhz / (pair[0] * pair[1]) <= (1 + CLOCK_TOLERANCE) * mhz]
     return min(slow or pairs[-1:], key=lambda pair: (pair[0] * pair[1], pair[1]))
 
 
